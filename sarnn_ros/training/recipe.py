@@ -133,6 +133,7 @@ class Plan:
         dataset that was not read by `prepare`.
     :param uncropped: gives the plan of the whole images, if a camera is cropped.
     :param before: the policy to go on from.
+    :param anew: gives the plan without it, of crops of its own, if it cannot be gone on from.
     :param why_anew: why it is not gone on from the policy that was given; empty if it is.
     """
 
@@ -145,6 +146,7 @@ class Plan:
     whole: DatasetReport | None = None
     uncropped: Callable[[], Plan] | None = None
     before: rounds.Before | None = None
+    anew: Callable[[], Plan] | None = None
     why_anew: str = ""
 
     @property
@@ -184,31 +186,41 @@ def prepare(
     read = partial(load, list(recordings), seed=config.seed, validation=validation, **reading)
     dataset = read_aligned(read, spec, align=config.align_cameras)
     whole = examine(dataset)
-    closer = choose_crop(whole, config, crop)
+    wanted = closer = choose_crop(whole, config, crop)
     why_anew = ""
     if before is not None:
-        why_anew = rounds.why_other_crop(before.spec, closer)
+        why_anew = rounds.why_other_crop(before.spec, wanted)
         if not why_anew:
             closer = spec.model_copy(update={"cameras": before.spec.cameras})
     if closer != spec:
         before_crop(whole, dataset)
         dataset = read(closer, displacements=dataset.displacements)
-    if before is None:
 
-        def uncropped() -> Plan:
-            again = read(spec, displacements=dataset.displacements)
-            return replace(decide(again, config), whole=whole)
+    def planned(dataset: Dataset) -> Plan:
+        return replace(decide(dataset, config), whole=whole)
 
-        plan = replace(decide(dataset, config), whole=whole)
-        return replace(plan, uncropped=uncropped) if plan.cropped else plan
-    if not why_anew:
-        dataset = rounds.as_before(dataset, before, validation, config.seed)
-    plan = replace(decide(dataset, config), whole=whole)
-    if not why_anew and not plan.search_attention:
+    def again(chosen: Spec) -> Plan:
+        return planned(read(chosen, displacements=dataset.displacements))
+
+    def with_uncropped(plan: Plan) -> Plan:
+        return replace(plan, uncropped=lambda: again(spec)) if plan.cropped else plan
+
+    if before is None or why_anew:
+        return replace(with_uncropped(planned(dataset)), why_anew=why_anew)
+    plan = planned(rounds.as_before(dataset, before, validation, config.seed))
+
+    def anew() -> Plan:
+        if closer == spec != wanted:  # else it was told
+            before_crop(whole, dataset)
+        return with_uncropped(again(wanted))
+
+    if not plan.search_attention:
         why_anew = "there are too few demonstrations to tell whether the attention explains them"
-    if not why_anew and before.config.model.motion_dim and not plan.motion:
+    elif before.config.model.motion_dim and not plan.motion:
         why_anew = "the policy gets the motion, which this training does not tell it"
-    return replace(plan, before=None if why_anew else before, why_anew=why_anew)
+    else:
+        return replace(plan, before=before, anew=anew)
+    return replace(anew(), why_anew=why_anew)
 
 
 def choose_crop(whole: DatasetReport, config: TrainConfig, crop: bool | None = None) -> Spec:

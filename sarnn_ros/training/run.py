@@ -212,6 +212,8 @@ def start(plan: Plan, warn: Warn) -> Trainer:
                     "not given: what only these showed may be forgotten"
                 )
             return trainer
+        # Not on the crops and the split of the policy, which would be worse than without it.
+        plan = plan.anew() if plan.anew is not None else plan
         plan = replace(plan, before=None, why_anew=why)
     if plan.why_anew:
         warn(f"all is trained anew: {plan.why_anew}")
@@ -253,9 +255,8 @@ def train(
     config, checkpoint = plan.config, checkpoint_path(out)
     saved = started = time.monotonic()
     cpu_started = time.process_time()
-    if resume and plan.uncropped is not None:
-        whole = plan.uncropped()
-        plan = whole if is_of(checkpoint, whole.dataset) else plan
+    if resume:
+        plan = _begun(plan, checkpoint)
     trainer = make_trainer(plan) if resume else start(plan, warn)
     if resume:
         progress = _resume(trainer, checkpoint, warn)
@@ -313,6 +314,17 @@ def _still_in_training(dataset: Dataset) -> list[str]:
     ]
     only_there = (spans[0] < MIN_RANGE) & (spans[1] >= MIN_RANGE)
     return [dataset.spec.joint_labels[row] for row in np.flatnonzero(only_there)]
+
+
+def _begun(plan: Plan, checkpoint: Path) -> Plan:
+    """The plan of the checkpoint: this one, or one that `start` took instead."""
+    if not is_of(checkpoint, plan.dataset):
+        for other in (plan.anew, plan.uncropped):
+            if other is not None:
+                found = _begun(other(), checkpoint)
+                if is_of(checkpoint, found.dataset):
+                    return found
+    return plan
 
 
 def _resume(trainer: Trainer, checkpoint: Path, warn: Warn) -> Progress:

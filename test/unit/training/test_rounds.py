@@ -18,11 +18,12 @@ import torch
 from training_fixtures import MakeDataset as MakeTask
 
 from sarnn_ros.data.dataset import Dataset, make_dataset
+from sarnn_ros.data.report import DatasetReport
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import load_config
-from sarnn_ros.spec import Crop
+from sarnn_ros.spec import Crop, Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training import rounds
 from sarnn_ros.training import trainer as trainer_module
@@ -225,22 +226,62 @@ def test_interrupted_it_is_resumed(policy: Path, make_task: MakeTask, tmp_path: 
         assert torch.equal(weights, load_model(parts, load_config(parts)).state_dict()[name])
 
 
+def opposite(dataset: Dataset) -> Dataset:
+    """The new ones do the opposite of what the others do where the same is seen."""
+    episodes = list(dataset.episodes)
+    for row, one in enumerate(episodes[len(FIRST) :], len(FIRST)):
+        values = {"joints": 0.7 - one.joints, "targets": 0.7 - one.targets}
+        episodes[row] = replace(one, **values, digest=f"opposite{row}")
+    return make_dataset(dataset.spec, episodes, [], validation=0.2, seed=0)
+
+
 def test_attention_that_does_not_explain_the_new_ones_is_searched_anew(
     policy: Path, make_task: MakeTask, tmp_path: Path
 ) -> None:
-    """They do the opposite of what the others do where the same is seen."""
-    dataset = make_task(ALL)
-    episodes = list(dataset.episodes)
-    for row in (12, 13, 14):
-        one = episodes[row]
-        opposite = {"joints": 0.7 - one.joints, "targets": 0.7 - one.targets}
-        episodes[row] = replace(one, **opposite, digest=f"opposite{row}")
-    mixed = make_dataset(dataset.spec, episodes, [], validation=0.2, seed=0)
+    mixed = opposite(make_task(ALL))
     said: list[str] = []
     result = train(plan_of(mixed, settings(), policy), tmp_path / "second", warn=said.append)
     assert len(result.history) == 10
     assert any("trained anew: the attention explains" in x for x in said)
     assert load_config(tmp_path / "second").training["before"] is None
+
+
+def test_anew_it_is_as_without_the_policy(
+    policy: Path, make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy has whole images; so many demonstrations are cropped. It is resumed so, too."""
+    dataset = opposite(make_task(ALL))
+    told: list[Spec] = []
+
+    def closer(whole: DatasetReport, *_: Any) -> Spec:
+        camera = whole.spec.cameras[0]
+        crop = Crop(x=0, y=0, width=camera.width, height=camera.height)
+        return whole.spec.model_copy(
+            update={"cameras": (camera.model_copy(update={"crop": crop}),)}
+        )
+
+    def planned(dataset: Dataset, policy: Path | None) -> Plan:
+        def load(recordings: Any, spec: Any, **_: Any) -> Dataset:
+            return make_dataset(spec, dataset.episodes, [], validation=0.2, seed=0)
+
+        before = None if policy is None else rounds.load_before(policy)
+        return prepare([], dataset.spec, settings(), load=load, before=before,
+                       before_crop=lambda whole, shown: told.append(shown.spec))  # fmt: skip
+
+    monkeypatch.setattr("sarnn_ros.training.recipe.choose_crop", closer)
+    one = make_dataset(dataset.spec, dataset.episodes[:1], [])
+    found, without = planned(one, policy), planned(one, None)
+    assert "too few" in found.why_anew and found.before is None
+    assert found.cropped and found.uncropped is not None
+    assert found.dataset.fingerprint == without.dataset.fingerprint
+
+    plan, without = planned(dataset, policy), planned(dataset, None)
+    assert plan.before is not None and not plan.cropped
+    assert not train(plan, tmp_path / "second", should_stop=lambda: True).finished
+    assert train(plan, tmp_path / "second", resume=True).finished
+    training = load_config(tmp_path / "second").training
+    assert training["data"] == without.dataset.fingerprint and training["before"] is None
+    assert told and set(told) == {dataset.spec}, "the whole images are shown before each crop"
 
 
 def test_joints_that_go_further_change_the_range_and_not_what_is_done() -> None:
