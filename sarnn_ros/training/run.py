@@ -388,6 +388,9 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn, *, kept
     model = trainer.final_model()
     if progress.best_weights is not None:
         model.load_state_dict(progress.best_weights)
+    best = progress.best_epoch if config.keep == "best" else None
+    last = progress.history[-1]
+    kept_row = next((row for row in progress.history if row["number"] == best), last)
     summary = {
         "config": config.model_dump(mode="json"),
         "data": dataset.fingerprint,
@@ -410,11 +413,11 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn, *, kept
             if one.undone
         },
         "epochs": trainer.epoch,
-        "best_epoch": progress.best_epoch if config.keep == "best" else None,
+        "best_epoch": best,
         "explained": _diagnose(trainer, model, warn),
         "seconds": round(progress.seconds, 1),
         "cpu_seconds": round(progress.cpu_seconds, 1),
-        "loss": progress.history[-1]["training"],
+        "loss": kept_row["training"],
         "torch": torch.__version__,
     }
     try:

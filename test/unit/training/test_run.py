@@ -575,7 +575,7 @@ def test_what_stopped_early_is_finished_also_when_interrupted_or_resumed(
 
 
 @pytest.mark.parametrize("settings", [FAST, EIPL], ids=["fast", "eipl"])
-def test_the_explained_variance_told_is_that_of_the_kept_weights(
+def test_the_figures_told_are_those_of_the_kept_weights(
     make_task: MakeTask, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """The weights are spoilt half-way: the best ones are not the last."""
@@ -594,6 +594,7 @@ def test_the_explained_variance_told_is_that_of_the_kept_weights(
     )
     told = load_config(tmp_path / "policy").training
     assert told["best_epoch"] < 3
+    assert told["loss"] == result.history[told["best_epoch"]]["training"]
     kept = result.history[told["best_epoch"]]["explained"]
     assert told["explained"]["free_run"] == pytest.approx(kept, rel=1e-5)
     # Six epochs teach it nothing, and it says so.
