@@ -25,7 +25,7 @@ from sarnn_ros.errors import EnvironmentProblem
 from sarnn_ros.ros.clients import knows_clients
 
 #: What is changed for the trials, and set back after them.
-CHANGED = ("policy", "policy_sha256", "run_timeout", "dry_run")
+CHANGED = ("policy", "policy_sha256", "run_timeout")
 #: Discovery alone may take three seconds. After a session that was killed it once took more than
 #: 15: DDS takes such a process for alive for 20 s, and its successor may have its address.
 FINDING_SECONDS = 30.0
@@ -59,6 +59,7 @@ class TrialRobot:
         self._set = node.create_client(SetParameters, f"{name}/set_parameters")
         self._get = node.create_client(GetParameters, f"{name}/get_parameters")
         self._before: dict[str, Any] = {}
+        self._dry_before: bool | None = None  # while a dry run of ours goes on
         self._kept: Path | None = None
         self._said: dict[str, str] = {}
         self._text = ""
@@ -90,9 +91,7 @@ class TrialRobot:
                     "ROS domain; another name: --node",
                 )
             time.sleep(POLL_SECONDS)
-        request = GetParameters.Request(names=list(CHANGED))
-        values = self._ask(self._get, request).values
-        self._before = dict(zip(CHANGED, map(parameter_value_to_python, values)))
+        self._before = self._parameters(*CHANGED)
         if not self._said["policy"]:
             raise EnvironmentProblem(f"{self.name} has no policy: {self._text}")
         self._kept = kept
@@ -105,6 +104,8 @@ class TrialRobot:
 
         :raises NotDone: the node is gone, or refuses.
         """
+        if self._dry_before is not None:
+            self.end_dry()
         if self._before:
             self._change(self._before, patient=True)
         if self._kept is not None:
@@ -131,14 +132,23 @@ class TrialRobot:
 
     def start_dry(self) -> None:
         """Start a run in which nothing moves."""
+        if self._dry_before is None:
+            # Of now: an operator may have set it since `open`.
+            self._dry_before = bool(self._parameters("dry_run")["dry_run"])
         self._change({"dry_run": True})
         self._trigger("start")
         self._started = time.monotonic()
 
     def end_dry(self) -> None:
-        """End it, and set back what the node was started with."""
+        """End it, and set back what was set before it."""
         self.stop()
-        self._change({"dry_run": self._before["dry_run"]}, patient=True)
+        if self._dry_before is not None:
+            self._change({"dry_run": self._dry_before}, patient=True)
+        self._dry_before = None
+
+    def _parameters(self, *names: str) -> dict[str, Any]:
+        values = self._ask(self._get, GetParameters.Request(names=list(names))).values
+        return dict(zip(names, map(parameter_value_to_python, values)))
 
     def stop(self) -> None:
         # If it refuses, it is not active, and nothing is commanded.

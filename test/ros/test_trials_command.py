@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from ros_testing import JOINTS, TIMEOUT, Graph, Process
 from terminal import Terminal
 
 from sarnn_ros.data.trials import PARAMETERS
-from sarnn_ros.ros.trial_robot import FINDING_SECONDS
+from sarnn_ros.policy.directory import digest, load_config
+from sarnn_ros.ros.trial_robot import FINDING_SECONDS, TrialRobot
 
 pytestmark = pytest.mark.usefixtures("one_by_one")
 
@@ -139,3 +141,28 @@ def test_two_policies_killed_and_taken_up_again(
     # Where an operator might look, the node names the link only, until it is set back.
     loaded = [line for line in cell.node.output.splitlines() if "loaded: policy" in line]
     assert len(loaded) == 5 and all("under_trial'" in line for line in loaded)
+
+
+def test_a_dry_run_that_an_operator_sets_meanwhile_stays(
+    policy: Path, start_node: Any, make_robot: Any, graph: Graph, tmp_path: Path
+) -> None:
+    make_robot(JOINTS, START)
+    node = start_node(policy=policy, start_on_activate=False)
+    node.wait_for("active: ")
+    robot = TrialRobot(graph.node, "/sarnn", threading.Event())
+
+    def is_dry() -> bool:
+        return bool(robot._parameters("dry_run")["dry_run"])
+
+    robot.open(tmp_path / "before.json")
+    robot.start_dry()
+    assert is_dry()
+    robot.end_dry()
+    assert not is_dry()
+    robot.load(policy, digest(load_config(policy)), 60.0)
+    graph.set_parameter("/sarnn", "dry_run", True)
+    robot.start_dry()
+    robot.end_dry()
+    assert is_dry()
+    robot.close()
+    assert is_dry()
