@@ -15,7 +15,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
 
 from sarnn_ros.control.controller import Controller
-from sarnn_ros.control.state import STARTED, Refused, State, Status
+from sarnn_ros.control.state import LATCHED, STARTED, Refused, State, Status
 from sarnn_ros.errors import EnvironmentProblem, SarnnError
 from sarnn_ros.ros.messages import message_class
 
@@ -153,7 +153,7 @@ class RunServer:
     async def _run(self, handle: Any) -> End:
         goal = handle.request
         controller = self._controller()
-        if controller is None or self._status().state is State.INACTIVE:
+        if controller is None or self._status().state in {State.INACTIVE, *LATCHED}:
             raise Refused(self._status().text)
         if controller.started:
             raise Refused(f"somebody else has started a run: {self._status().text}")

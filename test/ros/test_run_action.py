@@ -189,7 +189,7 @@ def test_an_operators_stop_and_a_fault_end_it_with_the_reason(skill, graph, wait
     assert status == ABORTED and code in ("jump", "guard") and message.startswith("faulted")
 
     robot.reset()
-    handle = caller.send()
+    handle = caller.send(policy="/missing")  # refused before it is looked for
     status, code, message, _ = caller.result(handle)
     assert (status, code) == (ABORTED, "refused") and "call ~/reset" in message
     assert graph.trigger("/runs/sarnn/reset").success
