@@ -278,9 +278,9 @@ def _look_alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
     """Whether two images (h, w, 3) differ by no more than a film loses."""
     height, width = one.shape[:2]
     blocks = (max(1, width // BLOCK_PIXELS), max(1, height // BLOCK_PIXELS))
-    lost = cv2.resize(one.astype(np.float32) - other, blocks, interpolation=cv2.INTER_AREA)
-    mean = np.abs(one.astype(np.int16) - other).mean()
-    return bool(mean < LOST_IN_FILMS and np.abs(lost).max() < LOST_IN_BLOCKS)
+    apart = one.astype(np.float32) - other
+    lost = cv2.resize(apart, blocks, interpolation=cv2.INTER_AREA)
+    return bool(np.abs(apart).mean() < LOST_IN_FILMS and np.abs(lost).max() < LOST_IN_BLOCKS)
 
 
 def split(count: int, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
