@@ -273,12 +273,14 @@ def train(
             "out, so the policy does not learn to move it; give another --seed, or --validation 0"
         )
     why = "" if trainer.validation is not None else "no validation episodes"
-    if config.validate_every > config.epochs:
-        why = why or f"none of {config.epochs} epochs is validated ({config.validate_every=})"
+    validated = config.epochs // config.validate_every > trainer.epoch // config.validate_every
+    if not validated and progress.best_epoch is None:
+        of = f"{config.epochs - trainer.epoch} epochs"
+        why = why or f"none of {of} is validated ({config.validate_every=})"
     if why and (config.keep == "best" or config.patience is not None):
         warn(
-            f"{why}: the last weights are kept, and training stops after all "
-            f"{config.epochs} epochs (keep: {config.keep}, patience: {config.patience})"
+            f"{why}: the last weights are kept, and training stops after epoch "
+            f"{config.epochs} (keep: {config.keep}, patience: {config.patience})"
         )
 
     before, cpu_before = progress.seconds, progress.cpu_seconds

@@ -477,8 +477,10 @@ class Trainer:
         wanted, starts = trajectories(data.unpad(data.motions)), data.starts
         names = [name for name, one in zip(data.names, shown.tolist(), strict=True) if one]
         is_new = np.array([self._identities[name] not in before.training for name in names])
-        if is_new.any() and not is_new.all():
-            share = new_explained(found, wanted, starts, is_new)
+        self.searched = left_out_explained(found, wanted, starts)
+        if is_new.any():
+            some = not is_new.all()
+            share = new_explained(found, wanted, starts, is_new) if some else self.searched[0]
             if share < RECIPE.min_explained:
                 return f"the attention explains {share:.2f} of how the new demonstrations differ"
         gains = gains_of(before.normaliser, self.plan.dataset.normaliser)
@@ -486,7 +488,6 @@ class Trainer:
             joint = self.plan.dataset.spec.joint_labels[int(gains.argmax())]
             return f"{joint} goes {gains.max():.0f} times as far as it did"
         self.held_out = before.config.training["held_out"]
-        self.searched = left_out_explained(self._first_points(data, model), wanted, starts)
         points, *when = before.config.training["late"]
         self.late = Late(tuple(points), *when)
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)

@@ -26,6 +26,7 @@ from sarnn_ros.training.late_points import Late, moments
 from sarnn_ros.training.pace import (
     MAX_LEFT_SHARE,
     aligned_at,
+    compare_paces,
     left_unexplained,
     moments_alike,
 )
@@ -99,6 +100,16 @@ def test_of_one_pace_nothing_is_gained(seed: int) -> None:
     assert np.abs(at - EVEN).mean() < 0.015
     left = left_unexplained(points, aligned_at(wanted, at), NONE)
     assert left > MAX_LEFT_SHARE * left_unexplained(points, wanted, NONE)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_on_a_straight_way_points_that_are_off_tell_no_pace(seed: int) -> None:
+    """They are off as if paces were."""
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(0.15, 0.8, (25, 2))
+    points = np.tile(places, (1, 8)) + rng.normal(0, 0.08, (25, 16))
+    goals = np.concatenate([places, places.mean(1, keepdims=True)], 1)
+    assert compare_paces(list(goals[:, None] * EVEN[4:, None]), points, np.zeros((25, 0))) is None
 
 
 def test_of_many_some_are_told_by_some(monkeypatch: pytest.MonkeyPatch) -> None:

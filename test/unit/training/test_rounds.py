@@ -139,6 +139,34 @@ def test_what_counts_nothing_is_not_to_be_explained(
     assert trainer.explained(noisy, targets) == trainer.explained(runs, targets)
 
 
+def test_the_attention_must_explain_new_demonstrations_also_if_none_is_old(
+    policy: Path, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the recordings that it learnt from, only those that validated it are given."""
+    old = set(load_config(policy).training["names"]["training"])
+    whole = make_task([9] * 26)
+    new = [one for one in whole.episodes if one.name not in old]
+    given = make_dataset(whole.spec, new, [], validation=0.2, seed=0)
+    plan = plan_of(given, settings(), policy)
+    assert plan.before is not None and not plan.why_anew
+    for share, why in {0.9: "", 0.1: "the attention explains 0.10 of how the new"}.items():
+        monkeypatch.setattr(trainer_module, "left_out_explained", lambda *_, s=share: (s, 0.0))
+        said = make_trainer(plan).go_on(plan.before)
+        assert said.startswith(why) and bool(said) == bool(why)
+
+
+@pytest.mark.usefixtures("explained")
+@pytest.mark.parametrize(("every", "none"), [(5, False), (9, False), (8, True), (7, True)])
+def test_it_says_if_none_of_the_last_epochs_is_validated(
+    every: int, none: bool, policy: Path, make_task: MakeTask, tmp_path: Path
+) -> None:
+    """The last 2 of 10 epochs are trained."""
+    said: list[str] = []
+    how = settings(keep="best", validate_every=every)
+    train(plan_of(make_task(ALL), how, policy), tmp_path / "second", warn=said.append)
+    assert none == any("none of 2 epochs is validated" in one for one in said), said
+
+
 def test_what_validated_the_policy_is_not_trained_on(policy: Path, make_task: MakeTask) -> None:
     held = set(load_config(policy).training["names"]["validation"])
     plan = plan_of(make_task(ALL), settings(), policy)
