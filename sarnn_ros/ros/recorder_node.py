@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
@@ -89,11 +90,11 @@ class RecorderNode(Node):
         **options: Any,
     ) -> None:
         super().__init__("recorder", **options)
-        spec_path = self.declare_parameter("spec", str(spec or "")).value
-        out_path = self.declare_parameter("out", str(out or "")).value
-        more = list(self.declare_parameter("topics", list(topics) or [""]).value or [])
-        node = self.declare_parameter("node", inference_node).value
-        min_free = float(self.declare_parameter("min_free_gigabytes", 2.0).value)
+        spec_path = self._declare("spec", str(spec or ""))
+        out_path = self._declare("out", str(out or ""))
+        more = list(self._declare("topics", list(topics) or [""]) or [])
+        node = self._declare("node", inference_node)
+        min_free = float(self._declare("min_free_gigabytes", 2.0))
         refuse_unknown(self)
         if not spec_path or not out_path:
             raise ConfigError(
@@ -134,6 +135,11 @@ class RecorderNode(Node):
         self._map = self.create_publisher(CompressedImage, "~/places/compressed", 1)
         self.create_timer(0.5, self._diagnose, clock=self._steady)
         self._look_after()
+
+    def _declare(self, name: str, default: Any) -> Any:
+        """The value of a parameter, which is read once."""
+        only_now = ParameterDescriptor(read_only=True, description="takes effect at the start")
+        return self.declare_parameter(name, default, only_now).value
 
     # -- what a user does -------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """Publishes what people look at: attention points, pictures, health. Its own thread, which shows
-the newest tick and skips what it had no time for. Without an observation it shows the camera's
-image all the same, and what the node does; an image that is old, and the last one of all, is
-dimmed: a picture must not stay green."""
+the newest tick and skips pictures that it had no time for. Without an observation it shows the
+camera's image all the same, and what the node does; an image that is old, and the last one of
+all, is dimmed: a picture must not stay green."""
 
 from __future__ import annotations
 
@@ -51,6 +51,8 @@ JOIN_SECONDS = 5.0
 #: before is old; s.
 SILENCE_SECONDS = 1.0
 JPEG_QUALITY = 85
+#: Of so many ticks the health is told later, while a picture is drawn.
+HEALTH_QUEUE = 100
 #: Of a picture only the newest counts; its reliability is the default, as that of RViz.
 PICTURE_QUEUE = 1
 
@@ -126,6 +128,7 @@ class Viewer:
         self._health_terms = (*health_terms(config.model, config.spec), PLACES)
         self._last: Tick | None = None
         self._newest: Shown | None = None
+        self._unsaid: deque[HealthReading] = deque(maxlen=HEALTH_QUEUE)
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -141,6 +144,7 @@ class Viewer:
         before, self._last = self._last, tick
         with self._wake:
             self._newest = Shown(tick, before, health, status, settings)
+            self._unsaid.append(health)
             self._wake.notify()
 
     def start(self) -> None:
@@ -174,11 +178,13 @@ class Viewer:
                     lambda: self._newest is not None or self._stopping, self._silence_s
                 )
                 newest, self._newest = self._newest, None
+                readings = [*self._unsaid]
+                self._unsaid.clear()
                 if self._stopping:
                     return
             try:
-                if newest is not None:
-                    self._publish_health(newest.health)
+                for reading in readings:
+                    self._publish_health(reading)
                 for topics in self._topics:
                     if newest is None or newest.tick.observation is None:
                         self._publish_silence(topics)

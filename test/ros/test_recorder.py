@@ -129,6 +129,13 @@ def test_records_what_was_sent_and_training_reads_it(recorder, graph: Graph, mak
     assert process.stop(signal.SIGINT) == 0, process.output
 
 
+def test_what_is_read_once_cannot_be_set_later(recorder, graph: Graph):
+    _, out, name = recorder
+    for parameter, value in {"out": str(out / "elsewhere"), "min_free_gigabytes": 5.0}.items():
+        done, why = graph.set_parameter(name, parameter, value)
+        assert not done and "read-only" in why
+
+
 def test_a_policys_node_may_start_while_it_is_recorded(recorder, graph: Graph, make_robot, wait):
     """Who leads is kept from then on, or a run would be taken for a demonstration."""
     from std_msgs.msg import Bool

@@ -215,6 +215,25 @@ def test_health_in_the_order_of_its_label(scene):
     assert known == {"score": 0.5, "points:hand": 0.5}
 
 
+def test_the_health_of_each_tick_is_told_though_a_picture_takes_long(scene, monkeypatch):
+    drawing, drawn = threading.Event(), threading.Event()
+
+    def draw(*_: Any) -> None:
+        drawing.set()
+        assert drawn.wait(10.0)
+
+    monkeypatch.setattr(scene.viewer, "_publish", draw)
+    scene.show(1)
+    assert drawing.wait(10.0)
+    for number in (2, 3, 4):
+        reading = HealthReading({}, float(number), None)
+        scene.viewer.show(Tick(number * PERIOD), reading, scene.status, build_settings({}))
+    drawn.set()
+    scene.wait("~/health", 4)
+    assert [message.data[0] for message in scene.topics["~/health"].messages] == [0.5, 2, 3, 4]
+    scene.close()
+
+
 def test_points_in_the_pixels_of_each_camera(scene):
     scene.show(1, x=0.0)
     scene.close()
