@@ -59,6 +59,7 @@ class RunServer:
         self._handle: Any = None  # of the goal in progress
         self._taken = self._runs = False  # a goal is accepted; its run is under way
         self._stopped = False  # before it was
+        self._simulated = False  # the time, when it was accepted
         self._end: Future | None = None
         try:
             self._class = message_class(TYPE)
@@ -127,6 +128,7 @@ class RunServer:
     def _accepted(self, handle: Any) -> None:
         # Only now: a goal whose answer cannot be sent is never executed.
         self._taken, self._stopped = True, False
+        self._simulated = self._node.get_clock().ros_time_is_active
         handle.execute()
 
     def _cancel(self, handle: Any) -> CancelResponse:
@@ -177,6 +179,9 @@ class RunServer:
         if self._stopped:
             why = "~/stop was called, it was deactivated, or dry_run changed, before"
             return End("abort", "stopped", why)
+        if self._node.get_clock().ros_time_is_active != self._simulated:
+            # Whoever sets it starts no robot.
+            return End("abort", "stopped", "use_sim_time has changed before")
         return None
 
 

@@ -270,25 +270,26 @@ def test_a_goal_whose_answer_is_lost_blocks_nothing(policy, launch, make_robot, 
     graph.in_executor(caller.client.destroy)
 
 
-def test_a_goal_whose_policy_is_loaded_ends_when_dry_run_changes(
-    policy, make_policy, launch, make_robot, graph, wait, tmp_path
+@pytest.mark.parametrize(("name", "value"), [("dry_run", False), ("use_sim_time", True)])
+def test_a_goal_whose_policy_is_loaded_ends_when_what_it_began_with_changes(
+    name, value, policy, make_policy, launch, make_robot, graph, wait, tmp_path
 ):
-    robot = make_robot(JOINTS, START, namespace="/dry/")
+    robot = make_robot(JOINTS, START, namespace=f"/{name}/")
     loads = tmp_path / "loads"
     loads.touch()
     node = launch(
         *(sys.executable, "-c", f"FILE = {str(loads)!r}{SLOW_LOADS}", "--ros-args"),
-        *("-r", "__ns:=/dry", "-p", f"policy:={policy}", "-p", "dry_run:=true"),
+        *("-r", f"__ns:=/{name}", "-p", f"policy:={policy}", "-p", "dry_run:=true"),
         *("-p", "watch.max_gap:=10.0"),
     )
     node.wait_for("active: ")
-    caller = Caller(graph, wait, "/dry/sarnn")
+    caller = Caller(graph, wait, f"/{name}/sarnn")
     handle = caller.send(policy=str(make_policy(seed=1)), time_limit=1.0)
     node.wait_for("loads '")
-    assert graph.set_parameter("/dry/sarnn", "dry_run", False)[0]
+    assert graph.set_parameter(f"/{name}/sarnn", name, value)[0]
     loads.unlink()
     status, code, message, _ = caller.result(handle)
-    assert (status, code) == (ABORTED, "stopped") and "dry_run changed" in message
+    assert (status, code) == (ABORTED, "stopped") and name in message, message
     assert not robot.commands and "loaded: " not in node.output
     graph.in_executor(caller.client.destroy)
 
