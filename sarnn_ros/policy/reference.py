@@ -29,6 +29,7 @@ from sarnn_ros.streams.registration import (
 
 if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset, Episode
+    from sarnn_ros.data.displacements import Displacement
     from sarnn_ros.spec import CameraSpec
 
 #: Demonstrations that a reference is made of, at most: each takes some 2 MB meanwhile.
@@ -39,6 +40,9 @@ MAX_REGISTERED = 16
 #: such a share of the width; and if they look alike in such a share of it.
 MIN_FOUND_SHARE, MAX_OWN_DISPLACEMENT, MIN_MASK_SHARE = 0.9, 0.02, 0.2
 
+#: So few demonstrations with the camera elsewhere are a mishap: if all together tell no place, the
+#: others do. Of more than these the policy knows both places.
+MAX_MISHAPS = 0.25
 #: The picture must not look the same from elsewhere; see `Reference.repeats`. With two other
 #: things on a perforated plate it is 0.93 to 0.95, without any 0.997 to 0.999.
 MAX_REPEATS = 0.97
@@ -75,16 +79,14 @@ def references_from_dataset(
     for camera in dataset.spec.cameras:
         if dataset.moves(camera):
             continue  # it stands elsewhere wherever the arm does
-        elsewhere = {
-            name
-            for one in dataset.displacements
-            if one.camera == camera.name and one.undone
-            for name in one.episodes
-        }
+        moved = [one for one in dataset.displacements if one.camera == camera.name]
         # Warped, they still differ by parallax: the strongest edges would be masked. What is not
         # undone the policy knows as it is.
-        usual = [episode for episode in dataset.episodes if episode.name not in elsewhere]
+        usual = _without(dataset.episodes, [one for one in moved if one.undone])
         made = _reference(camera, usual)
+        settled = _without(usual, moved)
+        if isinstance(made, str) and len(usual) * (1 - MAX_MISHAPS) <= len(settled) < len(usual):
+            made = _reference(camera, settled)
         if isinstance(made, str):
             warn(
                 f"camera '{camera.name}' has no reference: {made}. The robot will not notice if "
@@ -93,6 +95,14 @@ def references_from_dataset(
         else:
             found[camera.name] = made
     return found
+
+
+def _without(
+    episodes: Sequence[Episode], displacements: Sequence[Displacement]
+) -> Sequence[Episode]:
+    """Those of the episodes in which a camera was not moved."""
+    elsewhere = {name for one in displacements for name in one.episodes}
+    return [episode for episode in episodes if episode.name not in elsewhere]
 
 
 def _reference(
