@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Failures, Fps, writing
+from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, writing
 
 if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset
@@ -24,6 +24,7 @@ def evaluate(
     fps: Fps = None,
     bgr: Bgr = False,
     failures: Failures = False,
+    no_cache: NoCache = False,
     sim: Annotated[bool, typer.Option("--sim", help="Also try the lift task, 54 trials.")] = False,
     json: Annotated[
         Path | None, typer.Option(help="Write the figures here, too; - does not.")
@@ -41,10 +42,13 @@ def evaluate(
     import json as encoder
     from functools import partial
 
+    from rich.console import Console
+
+    from sarnn_ros.cli.reading import read_recordings
     from sarnn_ros.data.problems import gathered
     from sarnn_ros.errors import ConfigError
     from sarnn_ros.files import write_text
-    from sarnn_ros.interop.loading import Arrays, load_dataset
+    from sarnn_ros.interop.loading import Arrays
     from sarnn_ros.policy.runtime import Policy
     from sarnn_ros.training.evaluate import (
         displacements,
@@ -64,8 +68,8 @@ def evaluate(
     problems: list[Problem] = []
     if bags:
         load = partial(
-            load_dataset, bags, loaded.spec, arrays=Arrays(fps, bgr), validation=0,
-            failures=failures,
+            read_recordings, bags, loaded.spec, Console(stderr=True), no_cache=no_cache,
+            arrays=Arrays(fps, bgr), validation=0, failures=failures,
         )  # fmt: skip
         dataset = load()
         if moved := displacements(loaded, dataset.episodes):

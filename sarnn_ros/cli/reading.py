@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How `sarnn inspect` and `sarnn train` read recordings: with the cache, and with progress."""
+"""How `sarnn inspect`, `train` and `evaluate` read recordings: with cache and progress."""
 
 from __future__ import annotations
 

@@ -65,26 +65,31 @@ def read_bag_cached(
     """
     files = [*bag_files(path), *path.glob("metadata.yaml")]
     files = [*files, *(log for file in files if (log := sqlite_log(file)))]
-    episodes, report = read_cached(
+    return read_cached(
         root / key_of(files, spec, moved, name),
+        str(path),
         lambda allocate: read_bag(path, spec, name=name, allocate=allocate, moved=moved),
     )
-    # It may have been read elsewhere.
+
+
+def read_cached(entry: Path, path: str, read: Callable[[Allocate | None], Read]) -> Read:
+    """What `read` gives; images are memory-mapped, read-only.
+
+    :param entry: folder of the cache, named by `key_of`.
+    :param path: of the report: it may have been read elsewhere.
+    :raises ConfigError: the cache cannot be written.
+    """
+    episodes, report = _read_cached(entry, read)
     problems = [
         replace(one, where=f"{path}{one.where.removeprefix(report.path)}")
         if one.where == report.path or one.where.startswith((f"{report.path}/", f"{report.path}:"))
         else one
         for one in report.problems
     ]
-    return episodes, replace(report, path=str(path), problems=problems)
+    return episodes, replace(report, path=path, problems=problems)
 
 
-def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:
-    """What `read` gives; images are memory-mapped, read-only.
-
-    :param entry: folder of the cache, named by `key_of`.
-    :raises ConfigError: the cache cannot be written.
-    """
+def _read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:
     found = _load(entry)
     if found is not None:
         return found

@@ -115,6 +115,11 @@ class Take:
     task: str | None = None
     notes: tuple[Problem, ...] = ()
 
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"{self.path}: {self.name}"
+
 
 def array_frames(array: NDArray[np.uint8], *, swap: bool) -> Frames:
     """Images in an array, or in what can be indexed like one.
@@ -171,7 +176,7 @@ def read_take(
 
     :param rate: rows per second where the format does not say; None: the spec's.
     """
-    where = f"{take.path}: {take.name}"
+    where = take.where
     report = BagReport(where)
     episodes: list[Episode] = []
     # A take is an episode by itself.

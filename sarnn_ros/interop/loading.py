@@ -91,7 +91,9 @@ class Recording:
         except OSError:  # reading it says what is wrong
             return self.read(spec, arrays, moved=moved)
         return read_cached(
-            root / key, lambda allocate: self.read(spec, arrays, allocate, moved=moved)
+            root / key,
+            self.take.where,
+            lambda allocate: self.read(spec, arrays, allocate, moved=moved),
         )
 
 

@@ -96,6 +96,18 @@ def test_of_an_episode_in_train_and_in_test_the_one_in_train_is_used(dataset, tm
     assert len(used.training) == len(dataset.training) and not used.validation
 
 
+def test_a_data_set_that_was_moved_is_told_where_it_is(dataset, tmp_path):
+    export_eipl(tmp_path / "eipl", dataset)
+    load_dataset([tmp_path / "eipl"], dataset.spec, cache=tmp_path / "cache")
+    (tmp_path / "monday").mkdir()
+    (tmp_path / "eipl").rename(tmp_path / "monday" / "eipl")
+    entries = list((tmp_path / "cache").iterdir())
+    hit = load_dataset([tmp_path / "monday" / "eipl"], dataset.spec, cache=tmp_path / "cache")
+    assert all("monday" in bag.path for bag in hit.bags)
+    assert hit.problems and all("monday" in problem.where for problem in hit.problems)
+    assert list((tmp_path / "cache").iterdir()) == entries, "not read anew"
+
+
 def test_the_order_of_colours_is_asked_for(dataset, tmp_path):
     """EIPL's bag scripts write what OpenCV gives: BGR."""
     export_eipl(tmp_path / "eipl", dataset)
