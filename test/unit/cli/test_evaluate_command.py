@@ -22,6 +22,7 @@ WHOLE, HOLED, FAILED = range(3)
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     quick_export.install(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_policy(tmp_path / "policy", make.spec(width=32, height=32))
     return tmp_path
 
