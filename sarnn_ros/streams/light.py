@@ -36,6 +36,9 @@ MIN_AGREES, MAX_OFF, MAX_SPREAD = 0.8, 0.15, 1.15
 #: A scene has colours if their logarithmic ratios deviate by so much, and none by so little; red
 #: and blue are swapped if theirs are anticorrelated so.
 COLOURFUL, GREY, SWAPPED, EPS = 0.1, 0.02, -0.7, 1e-12
+#: So they are of a scene in one colour, as of wood, if its light seems to have another colour by
+#: so much, and that of the swapped picture by no more than this: another light hardly does that.
+OTHER_COLOUR, SAME_COLOUR = 1.3, 1.03
 
 Factors = NDArray[np.float64]
 
@@ -63,7 +66,7 @@ def compare_colours(
     now, then, tells = _both(image, reference, matrix)
     if not _enough(tells):
         return "alike"
-    every = tells.all(-1)
+    every, swapped = np.asarray(tells.all(-1)), now[..., ::-1]
     # Red to blue, and to green, of each pixel: by another light these move by a constant.
     hues = [
         np.log(one[every].astype(np.float64)) @ [[1, 1], [0, -1], [-1, 0]] for one in (now, then)
@@ -74,8 +77,12 @@ def compare_colours(
             return "grey"
         blue_now, blue_then = (one[:, 0] - one[:, 0].mean() for one in hues)
         along = (blue_now * blue_then).mean() / (spread_now[0] * spread_then[0] + EPS)
-        swapped = now[..., ::-1]
         if spread_then[0] >= COLOURFUL and along <= SWAPPED and _is_light(swapped, then, tells):
+            return "swapped"
+    if every.mean() >= MIN_SHARE:
+        whole = np.repeat(every[..., None], 3, -1)
+        seems, as_if = (_spread(_factors(one, then, whole)) for one in (now, swapped))
+        if seems >= OTHER_COLOUR and as_if <= SAME_COLOUR:
             return "swapped"
     return "alike" if _is_light(now, then, tells) else "unlike"
 
@@ -95,7 +102,7 @@ def _enough(tells: NDArray[np.bool_]) -> bool:
 
 def _is_light(now: NDArray[Any], then: NDArray[Any], tells: NDArray[np.bool_]) -> bool:
     factors = _factors(now, then, tells)
-    if factors.max() <= MAX_SPREAD * factors.min():
+    if _spread(factors) <= MAX_SPREAD:
         return True
     off = np.abs(np.log(np.maximum(then, 1.0) / np.maximum(now, 1.0)) - np.log(factors))
     agrees = min(float((off[tells[..., one], one] < MAX_OFF).mean()) for one in range(3))
@@ -150,6 +157,10 @@ def _tells(image: NDArray[Any]) -> NDArray[np.bool_]:
 def _factors(now: NDArray[Any], then: NDArray[Any], tells: NDArray[np.bool_]) -> Factors:
     ratio = then / np.maximum(now, 1.0)
     return np.array([np.median(ratio[tells[..., one], one]) for one in range(3)])
+
+
+def _spread(factors: Factors) -> float:
+    return float(factors.max() / factors.min())
 
 
 def relight(image: Image, factors: Factors) -> Image:

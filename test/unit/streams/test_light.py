@@ -53,6 +53,18 @@ def test_other_colours_are_no_light() -> None:
     assert compare_colours(plain, REFERENCE, STILL) == "alike", "it tells nothing"
 
 
+@pytest.mark.parametrize("darker", [1.0, 0.5])
+def test_red_and_blue_are_swapped_over_a_bench_of_one_colour(darker: float) -> None:
+    grain = SCENE.mean(-1, keepdims=True) / SCENE.max()
+    wood = (60 + 120 * grain * np.array([1.0, 0.75, 0.5])).astype(np.uint8)
+    image = shot(with_things(wood, np.random.default_rng(9), 2))
+    now = lit(image, (darker,) * 3)
+    assert compare_colours(now, reference(wood), STILL) == "alike"
+    assert compare_colours(now[..., ::-1], reference(wood), STILL) == "swapped"
+    for warm in ((1.0, 0.8, 0.6), (0.6, 0.8, 1.0)):
+        assert compare_colours(lit(now, warm), reference(wood), STILL) == "alike"
+
+
 def test_it_is_undone() -> None:
     image = shot(SCENE)
     dark = lit(image, (0.5, 0.4, 0.6))
