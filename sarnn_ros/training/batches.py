@@ -195,28 +195,40 @@ class Batches:
         weight = torch.where(alone[:, None], torch.eye(1, weight.shape[1]).to(weight), weight)
         rows = torch.nonzero(data.demonstrations[episodes])[:, 0]
         mixed, weight = mixed[rows], weight[rows][..., None, None]
-        at, last = self._same_moments(mixed)
-        before, others = at.long(), mixed[..., None]
-        after, share = torch.minimum(before + 1, last), (at - before)[..., None]
-        parts = []
-        for whole in (points, data.joints[:, :-1], data.targets[:, :-1]):
-            early, late = whole[others, before], whole[others, after]
-            part = whole[episodes]
+        last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]
+        at, others = self._same_moments(mixed, last), mixed[..., None]
+        # What a mixture aims at is of its own next tick, not of each episode's. Before the first
+        # one it is where the joints are.
+        wanted = torch.cat([data.joints[:, :1], data.targets[:, :-1]], 1)
+        now, following = torch.minimum(at[..., :-1], last), at[..., 1:]
+        parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
+        for part, whole, ticks, end in (
+            (parts[0], points, now, last),
+            (parts[1], data.joints, now, last),
+            (parts[2], wanted, following, last + 1),
+        ):
+            before = ticks.long()
+            early, late = whole[others, before], whole[others, torch.minimum(before + 1, end)]
+            share = (ticks - before)[..., None]
             part[rows] = (weight * torch.lerp(early, late, share)).sum(1)
-            parts.append(part)
         return parts
 
-    def _same_moments(self, mixed: Tensor) -> tuple[Tensor, Tensor]:
-        """At which ticks each of the episodes `mixed` (B, K) is at the same moment, (B, K, T - 1):
-        at each tick of the first of them, or of the mean demonstration, if paces differ. And the
-        last ticks, (B, K, 1): all end together."""
-        data = self._data
-        last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]
-        steps = torch.arange(data.ticks - 1, device=self._device)
+    def _same_moments(self, mixed: Tensor, last: Tensor) -> Tensor:
+        """At which ticks each of the episodes `mixed` (B, K) is at the same moment, (B, K, T): at
+        each tick of the first of them, or of the mean demonstration, if paces differ.
+
+        :param last: the last ticks that have a next one, (B, K, 1): all end together, and are then
+            one tick further.
+        """
+        steps = torch.arange(self._data.ticks, device=self._device)
         if self._alike is None:
-            return torch.minimum(steps * (last / last[:, :1].clamp(min=1)), last), last
-        shares = (steps / max(self._usual_length - 2, 1)).clamp(max=1)
-        return _looked_up(self._alike[mixed], shares.expand(*mixed.shape, -1)) * last, last
+            end = last[:, :1]
+            at = steps * (last / end.clamp(min=1))
+        else:
+            end = torch.full_like(last, max(self._usual_length - 2, 1))
+            shares = (steps / end).clamp(max=1)
+            at = _looked_up(self._alike[mixed], shares.expand(*mixed.shape, -1)) * last
+        return torch.where(steps > end, last + 1.0, at)
 
     @cached_property
     def _usual_length(self) -> int:

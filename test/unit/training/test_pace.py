@@ -178,6 +178,7 @@ def by_hand(make_task: MakeTask, **values: Any) -> Trainer:
     for row, (length, time) in enumerate(zip(data.lengths.tolist(), times, strict=True)):
         over = np.interp(np.linspace(0, 1, length - 1), time, np.linspace(0, 1, SAMPLES))
         data.targets[row, : length - 1] = torch.from_numpy(over).float()[:, None]
+        data.joints[row, : length - 1] = data.targets[row, : length - 1]
     data.align(times)
     return trainer
 
@@ -191,8 +192,27 @@ def test_the_recurrent_part_learns_them_at_one_pace(make_task: MakeTask, mixup: 
     drawn = trainer.batches.draw_recurrent(len(data), points)
     steps = round(float(data.lengths.double().mean())) - 1
     assert drawn.learnt.sum(1).tolist() == [steps] * len(data)
-    over = drawn.targets[:, :steps, 0]
+    over = drawn.joints[:, :steps, 0]
     assert float((over - torch.linspace(0, 1, steps)).abs().max()) < 0.05
+
+
+@pytest.mark.parametrize("neighbours", [True, False], ids=["neighbours", "several"])
+@pytest.mark.parametrize("paces_differ", [True, False])
+def test_a_mixture_is_where_its_target_was_one_tick_later(
+    make_task: MakeTask, paces_differ: bool, neighbours: bool
+) -> None:
+    """Though the demonstrations go through their own ticks faster and slower."""
+    trainer = by_hand(make_task, mixup=1.0, joint_noise=0.0)
+    trainer.batches._plan = replace(trainer.plan, mix_neighbours=neighbours)
+    data = trainer.training
+    data.targets[:, :-1] = data.joints[:, 1:]
+    if not paces_differ:
+        data.alike = None
+    points = torch.zeros(len(data), data.ticks - 1, trainer.model.point_dim)
+    for _ in range(5):
+        drawn = trainer.batches.draw_recurrent(len(data), points)
+        later = drawn.learnt[:, 1:]
+        torch.testing.assert_close(drawn.targets[:, :-1][later], drawn.joints[:, 1:][later])
 
 
 def test_ticks_of_a_moment(make_task: MakeTask) -> None:
@@ -266,6 +286,7 @@ def test_training_goes_on_at_the_same_moments(make_task: MakeTask) -> None:
     trainer.freeze_attention()
     again = make_trainer(trainer.plan)
     again.training.targets = trainer.training.targets
+    again.training.joints = trainer.training.joints
     again.load_state_dict(trainer.state_dict())
     assert again.training.alike is not None
     np.testing.assert_array_equal(again.training.alike, trainer.training.alike)
