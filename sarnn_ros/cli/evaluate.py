@@ -51,11 +51,10 @@ def evaluate(
     from sarnn_ros.interop.loading import Arrays
     from sarnn_ros.policy.runtime import Policy
     from sarnn_ros.training.evaluate import (
-        displacements,
         free_running,
+        judge_cameras,
         open_loop,
         summary,
-        told_of,
     )
     from sarnn_ros.training.evaluation_page import write_page
 
@@ -72,9 +71,11 @@ def evaluate(
             arrays=Arrays(fps, bgr), validation=0, failures=failures,
         )  # fmt: skip
         dataset = load()
-        if moved := displacements(loaded, dataset.episodes):
+        moved, said = judge_cameras(loaded, dataset.episodes)
+        if any(one.undone for one in moved):
             dataset = load(displacements=moved)
-            result["moved_cameras"] = list(told_of(moved))
+        if said:
+            result["cameras"] = list(said)
         episodes = dataset.training
         result["recordings"], problems = _used(dataset)
         result["open_loop"] = open_loop(loaded, dataset, episodes)
@@ -93,7 +94,7 @@ def evaluate(
             write_page(loaded, dataset, result, page)
     # Not on stdout, which is JSON.
     if bags:
-        typer.echo("\n".join(result.get("moved_cameras", ())), err=True, nl=bool(moved))
+        typer.echo("\n".join(said), err=True, nl=bool(said))
         typer.echo(summary(result, loaded.spec), err=True)
     if problems:
         typer.echo("\n".join(map(str, gathered(problems))), err=True)

@@ -23,9 +23,16 @@ from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.log import Log
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.policy.directory import PolicyConfig
-from sarnn_ros.policy.reference import RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY, in_place
+from sarnn_ros.policy.reference import (
+    MAX_OUT_OF_VIEW,
+    RECOGNISED_SHARE,
+    RECOGNISED_UNCERTAINTY,
+    as_bright,
+    in_place,
+    judge_light,
+)
 from sarnn_ros.spec import CameraSpec
-from sarnn_ros.streams.light import Factors, compare_colours, measure_light, tells_light
+from sarnn_ros.streams.light import Factors
 from sarnn_ros.streams.observe import ObservationBuffer
 from sarnn_ros.streams.registration import (
     MIN_REPEATS,
@@ -49,23 +56,8 @@ IDLE_FACTOR = 5
 LIKELIER, SURELY_OWN = 0.5, 0.98
 #: The map that is searched from correlates by up to so much less than the final one.
 LESS = 0.02
-#: A camera is not corrected for if more than this share of where the demonstrations differ is out
-#: of its view. By a move of a tenth of the width 0 of the views of our tasks from above and in
-#: front, 0.1 of one from the side that was turned up.
-MAX_OUT_OF_VIEW = 0.1
 #: What is undone is told again if the picture has moved by so much more, as a share of the width.
 NEWS = 0.02
-
-#: A picture that is less than so many times as bright as the reference, or as dark, stays as it
-#: is: training varies brightness by 0.6 to 1.4. Of one that is darker by more than the latter,
-#: noise would be left.
-MIN_LIGHT, MAX_LIGHT = 1.25, 6.0
-
-#: Why no run begins with such colours, see `compare_colours`.
-OTHER_COLOURS = {
-    "swapped": "red and blue are swapped: does its driver say the right encoding?",
-    "grey": "it is grey, and was not while demonstrating: another mode, or an infrared light?",
-}
 
 Verdict = Literal["in place", "corrected", "moved", "not recognised", "other light"]
 
@@ -263,7 +255,7 @@ class CameraWatch:
             )
         if in_place(found, about):
             text = f"{name} is in its place, to {found.displacement:.1%} of the width"
-            return _lit(Placement("in place", text, found), image, reference)
+            return self._lit(Placement("in place", text, found), image, camera)
         where = f"{name} has been moved: {_where(found)}"
         off = found.overall
         if not off <= (limit := self._settings().registration.max_displacement):  # also NaN
@@ -282,7 +274,19 @@ class CameraWatch:
                 found,
             )
         text = f"{where}. This is undone before the policy sees it"
-        return _lit(Placement("corrected", text, found), image, reference)
+        return self._lit(Placement("corrected", text, found), image, camera)
+
+    def _lit(self, placement: Placement, image: Image, camera: CameraSpec) -> Placement:
+        """And in which light the camera, which is recognised, shows its `image`."""
+        assert placement.found is not None
+        about, reference = self._config.references[camera.name], self._references[camera.name]
+        light = judge_light(image, reference, about, placement.found.matrix, camera)
+        if not light.text:
+            return placement
+        mark = "," if light.refused else ";"
+        verdict = "other light" if light.refused else placement.verdict
+        text = f"{placement.text}{mark} {light.text}"
+        return replace(placement, verdict=verdict, text=text, light=light.undo)
 
     def _unlike(self, camera: str, image: Image, found: Registration | None) -> str:
         """What it may be instead."""
@@ -370,7 +374,7 @@ class CameraWatch:
                     values[f"uncertainty {name} (share of width)"] = found.uncertainty
                     values[f"correlation {name}"] = found.correlation
                 if placement.light is not None:
-                    values[f"light {name} (times)"] = _as_bright(placement.light)
+                    values[f"light {name} (times)"] = as_bright(placement.light)
         well = all(one.untouched for one in placements.values())
         return well, "; ".join(texts), values
 
@@ -382,39 +386,6 @@ def _shift(placement: Placement) -> tuple[float, float]:
     width = placement.found.size[0]
     right, down = placement.found.shift
     return right / width, down / width
-
-
-def _lit(placement: Placement, image: Image, reference: Reference) -> Placement:
-    """And in which light the camera, which is recognised, shows its `image`."""
-    assert placement.found is not None
-    matrix = placement.found.matrix
-    factors = measure_light(image, reference, matrix)
-    colours = compare_colours(image, reference, matrix)
-    if colours in OTHER_COLOURS:
-        text = f"{placement.text}, but {OTHER_COLOURS[colours]}"
-        return replace(placement, verdict="other light", text=text)
-    if factors is None and tells_light(reference):
-        text = (
-            f"{placement.text}, but its picture is too dark or too bright to tell its light: set "
-            "its exposure, or the light, as they were"
-        )
-        return replace(placement, verdict="other light", text=text)
-    if factors is None or 1 / MIN_LIGHT <= factors.min() <= factors.max() <= MIN_LIGHT:
-        return placement
-    if colours == "unlike":
-        text = f"{placement.text}; something large in it has another colour, so that its light "
-        return replace(placement, text=text + "is not told, and stays as it is")
-    text = f"its picture is {_as_bright(factors):.2g} times as bright as while demonstrating"
-    if 1 / MAX_LIGHT <= factors.min() <= factors.max() <= MAX_LIGHT:
-        text = f"{placement.text}; {text}, which is undone, too"
-        return replace(placement, text=text, light=factors)
-    text = f"{placement.text}, but {text}: set its exposure, or the light, as they were"
-    return replace(placement, verdict="other light", text=text)
-
-
-def _as_bright(factors: Factors) -> float:
-    """How many times as bright as the reference, in the channel that is furthest off."""
-    return float(1 / factors[np.argmax(np.abs(np.log(factors)))])
 
 
 def _where(found: Registration) -> str:

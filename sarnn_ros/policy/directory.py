@@ -54,6 +54,7 @@ Vector = Annotated[tuple[float, ...], Field(min_length=1)]
 NotNegative = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
 Duration = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 def _rises(span: tuple[float, float]) -> tuple[float, float]:
@@ -199,6 +200,12 @@ class CameraReference(_Part):
         ge=-1, le=1, description="of the demonstrations' first images with it, median"
     )
     source: tuple[Size, Size] = Field(description="(width, height) of the camera's own image")
+    lights: tuple[tuple[Positive, Positive, Positive], ...] = Field(
+        default=((1.0, 1.0, 1.0),),
+        min_length=1,
+        description="how many times as bright as the demonstrations' first images its picture is, "
+        "R, G, B; those that are alike once",
+    )
 
 
 class Quantiles(_Part):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,9 +17,19 @@ import numpy as np
 from sarnn_ros.errors import DecodeError, PolicyError
 from sarnn_ros.policy.directory import CameraReference, PolicyConfig, read_file
 from sarnn_ros.streams.decode import check_image
-from sarnn_ros.streams.light import in_one_light
+from sarnn_ros.streams.light import (
+    Factors,
+    compare_colours,
+    measure_light,
+    measure_lights,
+    measure_offset,
+    relight,
+    tells_light,
+)
 from sarnn_ros.streams.registration import (
     MAX_UNCERTAINTY,
+    Image,
+    Matrix,
     Reference,
     Registration,
     make_reference,
@@ -52,6 +62,89 @@ MAX_DISPLACEMENT_IN_PLACE = 0.005
 #: The scene is recognised if the images correlate by this share of what the demonstrations' do,
 #: and where things are is no less certain than this share of the width.
 RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY = 0.6, 0.005
+#: A camera is not corrected for if more than this share of where the demonstrations differ is out
+#: of its view. By a move of a tenth of the width 0 of the views of our tasks from above and in
+#: front, 0.1 of one from the side that was turned up.
+MAX_OUT_OF_VIEW = 0.1
+
+#: A picture that is less than so many times as bright as one of the demonstrations, or as dark,
+#: stays as it is: training varies brightness by 0.6 to 1.4. Of one that is darker by more than the
+#: latter, noise would be left.
+MIN_LIGHT, MAX_LIGHT = 1.25, 6.0
+#: The demonstrations' lights that are within this factor of each other are kept once, at most so
+#: many.
+ALIKE_LIGHT, MAX_LIGHTS = 1.1, 32
+#: Distances that are off by more than so many of 255 levels are those of a camera that was moved
+#: along its axis. Noise of 3 mm in 150 is off by 1 to 3.
+MAX_OFFSET = 8.0
+#: Why no run begins with such colours, see `compare_colours`.
+OTHER_COLOURS = {
+    "swapped": "red and blue are swapped: does its driver say the right encoding?",
+    "grey": "it is grey, and was not while demonstrating: another mode, or an infrared light?",
+}
+
+
+class Lighting(NamedTuple):
+    """In which light a camera shows its picture, compared with the demonstrations.
+
+    :ivar text: for a person, a part of a sentence; empty if there is nothing to say.
+    :ivar undo: what is to be undone; None: nothing.
+    :ivar refused: the policy must not see such a picture.
+    """
+
+    text: str = ""
+    undo: Factors | None = None
+    refused: bool = False
+
+
+def judge_light(
+    image: Image, reference: Reference, about: CameraReference, matrix: Matrix, camera: CameraSpec
+) -> Lighting:
+    """
+    :param image: uint8 (h, w, 3) RGB, by `registration.shrink`, of a scene that is recognised.
+    :param matrix: where it lies, `Registration.matrix`.
+    """
+    if camera.value_range is not None:  # distances: another light does not multiply them
+        black, white = camera.value_range
+        off = measure_offset(image, reference, matrix)
+        if abs(off) <= MAX_OFFSET:
+            return Lighting()
+        text = (
+            f"but its values are off by {off / 255 * (white - black):.3g} (of {black:g} to "
+            f"{white:g}): move it back along its axis, or set its exposure as it was"
+        )
+        return Lighting(text, refused=True)
+    colours = compare_colours(image, reference, matrix)
+    if colours in OTHER_COLOURS:
+        return Lighting(f"but {OTHER_COLOURS[colours]}", refused=True)
+    factors = measure_light(image, reference, matrix)
+    if factors is None:
+        if not tells_light(reference):
+            return Lighting()
+        text = (
+            "but its picture is too dark or too bright to tell its light: set its exposure, or "
+            "the light, as they were"
+        )
+        return Lighting(text, refused=True)
+    # The policy knows each light that was demonstrated as it is.
+    known = factors / np.array(about.lights)
+    factors = known[np.abs(np.log(known)).max(1).argmin()]
+    if 1 / MIN_LIGHT <= factors.min() <= factors.max() <= MIN_LIGHT:
+        return Lighting()
+    if colours == "unlike":
+        return Lighting(
+            "something large in it has another colour, so that its light is not told, and stays "
+            "as it is"
+        )
+    text = f"its picture is {as_bright(factors):.2g} times as bright as while demonstrating"
+    if 1 / MAX_LIGHT <= factors.min() <= factors.max() <= MAX_LIGHT:
+        return Lighting(f"{text}, which is undone, too", factors)
+    return Lighting(f"but {text}: set its exposure, or the light, as they were", refused=True)
+
+
+def as_bright(factors: Factors) -> float:
+    """How many times as bright as while demonstrating, in the channel that is furthest off."""
+    return float(1 / factors[np.argmax(np.abs(np.log(factors)))])
 
 
 def in_place(found: Registration, about: CameraReference) -> bool:
@@ -120,7 +213,9 @@ def _reference(
     if len(first) < 2:
         return "one demonstration does not tell the scene from what moves in it"
     # A camera that sets its exposure by itself shows the same scene brighter or darker.
-    reference = make_reference(in_one_light(first), sizes.pop())
+    lights = np.ones((len(first), 3)) if camera.value_range is not None else measure_lights(first)
+    first = [relight(*one) for one in zip(first, lights, strict=True)]
+    reference = make_reference(first, sizes.pop())
     if reference.mask.mean() < MIN_MASK_SHARE:
         return "its first images have too little in common"
     if reference.repeats > MAX_REPEATS:
@@ -144,7 +239,18 @@ def _reference(
         displacement=max(one.displacement for one in good),
         correlation=float(np.median([one.correlation for one in good])),
         source=reference.source,
+        lights=_unlike(lights),
     )
+
+
+def _unlike(lights: Factors) -> tuple[tuple[float, float, float], ...]:
+    """Of the lights (n, 3) those that differ from all before, see `ALIKE_LIGHT`."""
+    kept: list[Factors] = []
+    for one in lights:
+        apart = [np.abs(np.log(one / other)).max() for other in kept]
+        if min(apart, default=np.inf) > np.log(ALIKE_LIGHT) and len(kept) < MAX_LIGHTS:
+            kept.append(one.round(3))
+    return tuple((float(red), float(green), float(blue)) for red, green, blue in kept)
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -54,6 +54,17 @@ def measure_light(image: Image, reference: Reference, matrix: Matrix) -> Factors
     return _factors(now, then, tells) if _enough(tells) else None
 
 
+def measure_offset(image: Image, reference: Reference, matrix: Matrix) -> float:
+    """By how many levels the picture is brighter than the reference, the median where the
+    demonstrations look alike; 0 if that is nowhere. For pictures of distances.
+
+    :param image, matrix: as for `measure_light`.
+    """
+    now, then, _ = _both(image, reference, matrix)
+    off = (now.astype(np.float64) - then)[_alike(reference)[..., 0]]
+    return float(np.median(off)) if off.size else 0.0
+
+
 def compare_colours(
     image: Image, reference: Reference, matrix: Matrix
 ) -> Literal["alike", "grey", "swapped", "unlike"]:

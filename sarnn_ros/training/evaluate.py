@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, product
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,17 @@ from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.displacements import Displacement
 from sarnn_ros.data.problems import listed
 from sarnn_ros.policy.health import replay
-from sarnn_ros.policy.reference import RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY, in_place
+from sarnn_ros.policy.reference import (
+    MAX_OUT_OF_VIEW,
+    RECOGNISED_SHARE,
+    RECOGNISED_UNCERTAINTY,
+    in_place,
+    judge_light,
+)
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
-from sarnn_ros.streams.registration import register
+from sarnn_ros.streams.registration import register, shrink
 from sarnn_ros.training.explained import (
     MIN_SQUARED_DIFFERENCE,
     Starts,
@@ -44,10 +50,14 @@ from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.warping import at_best_pace
 
 
-def displacements(policy: Policy, episodes: Sequence[Episode]) -> tuple[Displacement, ...]:
+def judge_cameras(
+    policy: Policy, episodes: Sequence[Episode]
+) -> tuple[tuple[Displacement, ...], tuple[str, ...]]:
     """Where a camera stood elsewhere than while the policy was demonstrated, an entry for each
-    episode. `undone`: as the node does it by default, before a run."""
-    found = []
+    episode, `undone` as the node does it by default before a run; and what there is to say of
+    these and of the light, a sentence for each camera.
+    """
+    found, said = [], []
     for episode, (name, reference) in product(episodes, policy.references.items()):
         about, previews = policy.config.references[name], episode.previews.get(name, ())
         if not len(previews) or episode.source_sizes[name] != reference.source:
@@ -55,30 +65,50 @@ def displacements(policy: Policy, episodes: Sequence[Episode]) -> tuple[Displace
         image = np.asarray(previews[0])
         place = register(image, reference, None, reference.sure(about.correlation))
         if (
-            place is not None
-            and place.correlation >= RECOGNISED_SHARE * about.correlation
-            and place.uncertainty <= RECOGNISED_UNCERTAINTY
-            and not in_place(place, about)
+            place is None
+            or place.correlation < RECOGNISED_SHARE * about.correlation
+            or place.uncertainty > RECOGNISED_UNCERTAINTY
         ):
-            one = Displacement(
-                name, (episode.name,), 0, episode.name, place, (reference.image, image)
-            )
-            found.append(dataclasses.replace(one, undone=not one.too_large))
-    return tuple(found)
+            continue
+        (camera,) = (one for one in policy.spec.cameras if one.name == name)
+        light = judge_light(shrink(image), reference, about, place.matrix, camera)
+        if light.refused:
+            said.append(_Said(name, f"the node begins no run, {light.text}", episode.name))
+        elif light.undo is not None:
+            said.append(_Said(name, "the node undoes the light, and this does not", episode.name))
+        if in_place(place, about):
+            continue
+        one = Displacement(name, (episode.name,), 0, episode.name, place, (reference.image, image))
+        lost = reference.out_of_view(place.matrix) > MAX_OUT_OF_VIEW
+        undone = not (one.too_large or lost or light.refused)
+        found.append(dataclasses.replace(one, undone=undone))
+        end = "undone, as the node does it" if undone else "the node begins no run there"
+        said.append(_Said(name, end, episode.name, place.displacement))
+    return tuple(found), tuple(_listed(said))
 
 
-def told_of(found: Sequence[Displacement]) -> Iterator[str]:
-    """A sentence for each camera."""
-    kind = attrgetter("camera", "undone")
-    for (camera, undone), same in groupby(sorted(found, key=kind), kind):
+class _Said(NamedTuple):
+    """Of one camera and episode."""
+
+    camera: str
+    text: str
+    episode: str
+    displacement: float = 0.0
+
+
+def _listed(said: Sequence[_Said]) -> Iterator[str]:
+    kind = attrgetter("camera", "text")
+    for (camera, text), same in groupby(sorted(said, key=kind), kind):
         alike = list(same)
-        most = max(one.found.displacement for one in alike)
-        names = [one.text for one in alike]
-        end = "undone, as the node does it" if undone else "more than the node undoes"
-        yield (
-            f"camera '{camera}' stood elsewhere than in the policy's demonstrations in "
-            f"{len(names)} episodes ({listed(names)}), by up to {most:.1%} of the width: {end}"
-        )
+        most = max(one.displacement for one in alike)
+        where = f"{len(alike)} episodes ({listed([one.episode for one in alike])})"
+        if most > 0.0:
+            yield (
+                f"camera '{camera}' stood elsewhere than in the policy's demonstrations in "
+                f"{where}, by up to {most:.1%} of the width: {text}"
+            )
+        else:
+            yield f"camera '{camera}' was in another light in {where}: {text}"
 
 
 def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:

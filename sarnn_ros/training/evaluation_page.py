@@ -68,7 +68,7 @@ def write_page(policy: Policy, dataset: Dataset, result: dict[str, Any], path: P
     rows = np.unique(np.linspace(0, len(ranked) - 1, SHOWN_EPISODES).round().astype(int))
     parts = [
         f"<p>{len(traces)} episodes, {spec.rate:g} Hz. {_ABOUT}</p>",
-        *(f"<p>{html.escape(one)}.</p>" for one in result.get("moved_cameras", ())),
+        *(f"<p>{html.escape(one)}.</p>" for one in result.get("cameras", ())),
         "<h2>Joints</h2>", _joint_table(traces, dataset, result),
         "<h2>Does it see?</h2>", _summary(result),
         "<h2>Where it looks</h2>", f"<p>{_ABOUT_FILMS}</p>",
@@ -178,7 +178,8 @@ def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: i
         {
             "recorded": episode.targets[:-1],
             "predicted": trace.actions[:-1],
-            "running free": free_run(policy, episode),
+            # Of a takeover the images are of where the policy had gone.
+            **({} if episode.led is not None else {"running free": free_run(policy, episode)}),
         },
         [
             f"{name}\n({unit})\nRMS {error:.3g}" if unit else f"{name}\nRMS {error:.3g}"

@@ -11,11 +11,11 @@ from typing import Any
 import bag_making as make
 import numpy as np
 import pytest
-from moved_camera import HEIGHT, WIDTH, scene, shot, with_things
+from moved_camera import HEIGHT, STILL, WIDTH, scene, shot, with_things
 
 from sarnn_ros.data.dataset import Episode
 from sarnn_ros.policy import reference
-from sarnn_ros.streams.registration import Reference, make_reference
+from sarnn_ros.streams.registration import Reference, make_reference, shrink
 
 
 def test_of_many_episodes_a_hundred_are_read(monkeypatch: pytest.MonkeyPatch):
@@ -139,3 +139,59 @@ def test_a_camera_that_sets_its_exposure_by_itself_has_a_reference() -> None:
     assert not isinstance(made, str), made
     assert made[0].mask.mean() > 0.6
     assert made[1].displacement < 0.005
+
+
+def lit(image: np.ndarray, factors: Sequence[float]) -> np.ndarray:
+    return (image * np.array(factors)).clip(0, 255).astype(np.uint8)
+
+
+def shown_in(lights: Sequence[Sequence[float]], camera: Any) -> list[Episode]:
+    picture, random = scene(), np.random.default_rng(3)
+    nothing, numbers = np.zeros(0), np.zeros((0, 2))
+    return [
+        Episode(
+            str(number), nothing.astype(np.int64), {}, numbers, numbers,
+            {camera.name: (WIDTH, HEIGHT)},
+            previews={camera.name: [lit(shot(with_things(picture, random, 1)), light)]},
+        )
+        for number, light in enumerate(lights)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("second", [(0.5,) * 3, (0.15,) * 3, (1.0, 0.8, 0.55)])
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_each_light_that_was_demonstrated_reaches_the_policy_as_it_is(
+    second: tuple[float, ...], share: float
+) -> None:
+    camera: Any
+    (camera,) = make.spec().cameras
+    lights = [second if number < 20 * share else (1.0,) * 3 for number in range(20)]
+    episodes = shown_in(lights, camera)
+    made = reference._reference(camera, episodes)
+    assert not isinstance(made, str), made
+    assert 2 <= len(made[1].lights) <= 4
+    for episode in episodes:
+        image = shrink(episode.previews[camera.name][0])
+        assert reference.judge_light(image, *made, STILL, camera) == reference.Lighting()
+    # Any other light becomes the one that is nearest.
+    first = episodes[0].previews[camera.name][0]
+    found = reference.judge_light(shrink(lit(first, (0.5,) * 3)), *made, STILL, camera)
+    assert found.undo is not None and "which is undone" in found.text
+    assert found.undo == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.parametrize("off", [-30, -4, 0, 4, 30])
+def test_distances_are_not_taken_for_light(off: int) -> None:
+    camera: Any
+    (camera,) = make.spec().cameras
+    camera = camera.model_copy(update={"value_range": (400.0, 650.0)})
+    episodes = shown_in([(0.6,) * 3] * 12, camera)
+    made = reference._reference(camera, episodes)
+    assert not isinstance(made, str), made
+    image = episodes[0].previews[camera.name][0].astype(int) + off
+    found = reference.judge_light(
+        shrink(image.clip(0, 255).astype(np.uint8)), *made, STILL, camera
+    )
+    assert found.undo is None and found.refused == (abs(off) > 8)
+    assert ("values are off by" in found.text) == found.refused, found.text
+    assert not found.refused or f"{off * 250 / 255:.3g} (of 400 to 650)" in found.text

@@ -23,11 +23,10 @@ from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training import evaluate
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.evaluate import (
-    displacements,
     free_run,
     free_running,
+    judge_cameras,
     open_loop,
-    told_of,
 )
 from sarnn_ros.training.evaluation_page import _joint_table
 from sarnn_ros.training.explained import (
@@ -85,13 +84,14 @@ def test_a_camera_that_was_moved_since_is_found(right: float, undone: bool | Non
         SimpleNamespace(spec=spec, episodes=shown, displacements=(), moves=lambda camera: False)
     )
     policy: Any = SimpleNamespace(
+        spec=spec,
         references={"front": made["front"][0]},
         config=SimpleNamespace(references={"front": made["front"][1]}),
     )
     new = [episode(f"new_{row}", shot(with_things(room, rng, 2), move(right, 0, 0, 1)))
            for row in range(4)]  # fmt: skip
-    found = displacements(policy, [*shown, *new])
-    told = " ".join(told_of(found))
+    found, said = judge_cameras(policy, [*shown, *new])
+    told = " ".join(said)
     if undone is None:
         assert not found and not told
         return
@@ -101,8 +101,22 @@ def test_a_camera_that_was_moved_since_is_found(right: float, undone: bool | Non
     assert "in 4 episodes (new_0, new_1, new_2 and 1 more)" in told
     assert ("undone, as the node does it" in told) == undone
     strange = [dataclasses.replace(new[0], source_sizes={"front": (64, 48)})]
-    assert not displacements(policy, strange), "another camera"
-    assert not displacements(policy, [dataclasses.replace(new[0], previews={})])
+    assert judge_cameras(policy, strange) == ((), ()), "another camera"
+    assert judge_cameras(policy, [dataclasses.replace(new[0], previews={})]) == ((), ())
+
+    def relit(factor: float) -> list[Any]:
+        return [
+            dataclasses.replace(one, previews={"front": ((one.previews["front"][0] * factor)
+                                                         .astype(np.uint8),)})
+            for one in new
+        ]  # fmt: skip
+
+    found, said = judge_cameras(policy, relit(0.4))
+    assert all(one.undone == undone for one in found)
+    assert any("light in 4 episodes" in one and "and this does not" in one for one in said)
+    found, said = judge_cameras(policy, relit(0.12))
+    assert not any(one.undone for one in found)
+    assert any("the node begins no run, but its picture is 0.1" in one for one in said), said
 
 
 def test_errors_are_in_the_joints_unit(make_task: MakeTask) -> None:
