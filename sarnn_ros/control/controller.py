@@ -135,6 +135,7 @@ class Controller:
         self.longest_gap_s = gap_s + silence_ns * 1e-9
         self._order = Order(0, 0, self.state)  # for the next tick
         self._run_began = self._held_since = self._clock_moved = self._clocks.read()
+        self._stalled_while_waiting = False
         self.policy_began = False
         self._limit_s = 0.0  # of the run, by its goal
         self._ending: Ending | None = None  # None: by ~/stop, or never started
@@ -501,7 +502,10 @@ class Controller:
         self.policy_began |= self.state in POLICY_LEADS
         # A warm-up commands nothing: an arm must not begin to move long after it was asked for.
         waits = State.HOLDING, State.WARMING_UP
-        if self.state is State.HOLDING and (before not in waits or forget):
+        if self.state is State.STALLED and before is not State.STALLED:
+            self._stalled_while_waiting = before in waits
+        waited = before in waits or (before is State.STALLED and self._stalled_while_waiting)
+        if self.state is State.HOLDING and (not waited or forget):
             self._held_since = self._clocks.read()
         # From a run's first motion to its end.
         if self.state in MOVING or self.state not in STARTED:

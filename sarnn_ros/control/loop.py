@@ -122,7 +122,6 @@ class ControlLoop:
             or tick.sent is not None
             or (event is Event.WARM_UP and not faults.soft and not faults.hard)
             or order.state not in STARTED
-            or order.led
             or self._settings().dry_run
             or "late" in faults.soft
             or (refused and self._repeated >= self._settings().guard.latch_after - 2)
@@ -387,7 +386,8 @@ class ControlLoop:
         grip = gripper.grip
         if grip is None:
             return
-        before, motion.wanted = motion.wanted, grip.wanted
+        # After a person led, or a ramp, the grip is theirs until the policy has commanded.
+        before, motion.wanted = motion.wanted, grip.wanted if motion.followed else None
         flipped = before is not None and not np.array_equal(before, grip.wanted)
         count, ticks = motion.flips.add(flipped, guard.latch_window)
         dwell = f"it stays for {gripper.min_dwell_s.max():.3g} s at least (gripper.min_dwell)"

@@ -88,8 +88,9 @@ class Motion:
 
     def past(self, label_ns: int) -> tuple[float, Vector | None, Vector | None]:
         """The motion up to this tick: seconds since the tick of the command before (one
-        period if there is none), that command, and where the motion was so long before it. A
-        command counts if no tick was missed since: after a missed tick the motion begins anew.
+        period if there is none, and at most: a command is to be reached within one, also where an
+        image was lost), that command, and where the motion was so long before it. A command counts
+        if no tick was missed since: after a missed tick the motion begins anew.
         """
         if not self.commands:
             return self.period_ns * 1e-9, None, None
@@ -97,6 +98,7 @@ class Motion:
         elapsed = label_ns - label
         if not 0 < elapsed < CONTIGUOUS_PERIODS * self.period_ns:
             return self.period_ns * 1e-9, None, None
+        elapsed = min(elapsed, self.period_ns)
         # The same velocity, over as long a time as has passed now: images are not quite periodic.
         return elapsed * 1e-9, last, last - (last - before) * (elapsed / (label - earlier))
 

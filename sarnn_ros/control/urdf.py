@@ -65,6 +65,12 @@ def joint_limits(description: str, names: Sequence[str], *, where: str) -> dict[
                 low[index] = _number(limit, "lower", 0.0, name, where)
                 high[index] = _number(limit, "upper", 0.0, name, where)
             speed[index] = _number(limit, "velocity", np.inf, name, where) or np.inf
+            if speed[index] < 0.0:
+                raise ConfigError(
+                    f"joint '{name}': its velocity limit is {speed[index]:g}",
+                    where=where,
+                    remedy="a limit is not negative, and 0 is none: mend its <limit>",
+                )
         if safety is not None and ends:
             low[index] = max(low[index], _number(safety, "soft_lower_limit", -np.inf, name, where))
             high[index] = min(

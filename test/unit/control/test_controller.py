@@ -1721,3 +1721,51 @@ def test_from_beyond_its_limit_a_joint_goes_back_no_faster():
     for _ in range(3):
         bench.go(0.995)
     assert not bench.sent and bench.interpolator.interruptions["velocity"]
+
+
+@pytest.mark.parametrize("periods", [0.7, 1.0, 1.2, 1.4])
+def test_a_trajectory_is_judged_by_the_period_in_which_it_is_to_be_done(periods):
+    """Where an image was lost the next one's tick is later than a period."""
+    bench = Bench(spec=IMAGES, guard__max_velocity=[1.0], guard__on_velocity="clamp")
+    bench.control.start()
+    moved = 0
+    for number in range(8):
+        bench.policy.action = bench.present + [0.14 * (number >= 3), 0.0]
+        bench.label += round(periods * PERIOD)
+        bench.now, before = bench.label, bench.present.copy()
+        bench.tick(bench.label, bench.label)
+        sent = bench.ticks[-1].sent
+        assert sent is not None, bench.control.status().text
+        (position, velocity, at_ns), *_ = sent.trajectory([0, 1], PERIOD)
+        assert abs(position[0] - before[0]) <= 1.0 * at_ns * 1e-9 + 1e-9
+        assert abs(velocity[0]) <= 1.0 + 1e-9
+        moved += abs(position[0] - before[0]) > 0.05
+    assert moved >= 4
+
+
+def test_a_simulation_that_pauses_does_not_renew_the_wait():
+    bench = Bench(simulated=True, start__wait=1.0)
+    bench.control.start()
+    bench.found = Faults(soft={"no_controller": "nobody takes commands"})
+    for _ in range(2):
+        bench.run(6)
+        bench.steady += 20 * PERIOD
+        bench.control.look_for_stall()
+    bench.run()
+    assert bench.control.state is State.STOPPED
+    assert bench.control.status().code == "waited"
+
+
+def test_a_run_that_stalls_while_it_moves_waits_as_long_as_any_other():
+    bench = Bench(simulated=True, start__wait=1.0)
+    bench.control.start()
+    bench.run(15)
+    assert bench.control.state is State.COMMANDING
+    bench.steady += 20 * PERIOD
+    bench.control.look_for_stall()
+    assert bench.control.state is State.STALLED
+    bench.found = Faults(soft={"no_controller": "nobody takes commands"})
+    bench.run(9)
+    assert bench.control.state is State.HOLDING
+    bench.run(3)
+    assert bench.control.state is State.STOPPED

@@ -137,7 +137,7 @@ def test_without_a_fresh_command_the_robot_holds_and_says_so() -> None:
     bench.lead = (0.05, 0.1)
     tick = bench.run()
     assert tick.state is State.TAKEN_OVER and tick.reset is None
-    assert bench.policy.steps == steps + 21, "it has observed, and remembers"
+    assert bench.policy.steps == steps + 1, "it has waited with the arm, and remembers"
 
 
 def test_a_takeover_ends_with_the_run() -> None:
@@ -293,3 +293,45 @@ def test_after_a_hold_a_leader_that_is_elsewhere_is_not_followed(lost: str) -> N
     assert bench.control.state is State.TAKEN_OVER and len(bench.sent) == sent + 4
     bench.label += PERIOD  # a tick is missed: that is no hold
     assert bench.run().state is State.TAKEN_OVER
+
+
+def test_a_person_who_opens_the_gripper_again_and_again_is_no_policy_that_wavers() -> None:
+    two = {"gripper__joints": ["b"], "gripper__open": [-0.5], "gripper__closed": [0.5]}
+    bench = Led(**two)
+    bench.control.start()
+    bench.policy.action = np.array([0.0, 0.5])
+    bench.run(10)
+    for _ in range(4):
+        bench.lead = np.array([0.0, 0.5])
+        bench.hear(bench.lead, bench.read_steady())
+        bench.control.take_over(True)
+        bench.run(2)
+        bench.lead = np.array([0.0, -0.5])
+        bench.run(8)
+        bench.control.take_over(False)
+        assert bench.run(8).state is State.COMMANDING, bench.control.status().text
+    for number in range(8):  # but this one does
+        bench.policy.action = np.array([0.0, -0.5 if number % 2 else 0.5])
+        bench.run()
+    assert [fault.code for fault in bench.control.faults.latched] == ["gripper"]
+
+
+def test_while_a_leader_is_silent_the_policy_waits_with_the_arm() -> None:
+    bench = Led(watch__still_time=0.0).started()
+    bench.policy.meanwhile = lambda: setattr(
+        bench.policy, "action", np.array([min(0.02 * bench.policy.steps, 0.95), 0.0])
+    )
+    bench.run()
+    bench.lead = bench.present.copy()
+    bench.control.take_over(True)
+    bench.run(2)
+    bench.lead = None
+    tick = bench.run(2)
+    assert tick.state is State.TAKEN_OVER, "for as long as takeover.max_age"
+    steps, led = bench.policy.steps, tick.prediction.action
+    assert bench.run(40).state is State.HOLDING
+    assert bench.policy.steps == steps
+    bench.control.take_over(False)
+    tick = bench.run()
+    assert tick.state is State.COMMANDING
+    np.testing.assert_allclose(tick.prediction.action, led + [0.02, 0.0])

@@ -80,3 +80,9 @@ def test_joints_without_any_limit_are_told():
     names = ("d", "b", "a", "missing", "e")
     limits = joint_limits(URDF.replace("</robot>", free), names, where="x")
     assert unlimited(limits, names) == ["d", "missing", "e"], "b's speed has a limit"
+
+
+def test_a_limit_of_the_velocity_is_not_negative():
+    wrong = URDF.replace('velocity="4"', 'velocity="-4"')
+    with pytest.raises(ConfigError, match="joint 'b': its velocity limit is -4"):
+        joint_limits(wrong, ("a", "b"), where="x")
