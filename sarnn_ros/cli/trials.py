@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +73,7 @@ def trials(
     from sarnn_ros.data.trials import Record, name_places
     from sarnn_ros.data.trials_view import PAGE, print_report, write_page
     from sarnn_ros.errors import ConfigError
+    from sarnn_ros.files import claimed
     from sarnn_ros.signals import stop_on_signals
 
     console = Console()
@@ -90,7 +92,16 @@ def trials(
         with stop_on_signals(ENDING_SECONDS) as stop, Keys() as keys:
             if not keys.usable:
                 raise ConfigError("keys are read from a terminal, and this is none")
-            record = _session(folder, wanted, full_name(node), keys, console, stop)
+            is_new = not folder.exists()
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with claimed(folder):
+                    record = _session(folder, wanted, full_name(node), keys, console, stop)
+            finally:
+                with suppress(OSError):
+                    if is_new:
+                        folder.rmdir()  # if nothing came of it
         if left := len(record.todo):
             count = len(record.trials)
             console.print(f"{count - left} of {count} trials are done; the same command goes on")

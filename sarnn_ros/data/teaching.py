@@ -79,6 +79,25 @@ class Lesson:
         ]
         return max(done, default=0)
 
+    @property
+    def next_number(self) -> int:
+        """Of the policy that is trained next. A number that was given is not given again, though
+        its policy was removed: its runs, and its training, are not those of another one."""
+        told = [line.get("policy") for line in self._lines() if isinstance(line, dict)]
+        names = [name for name in told if isinstance(name, str) and name.startswith(POLICY)]
+        names += [
+            file.stem
+            for file in self.folder.glob(f"{POLICY}*.json")
+            if json.loads(file.read_text()).get("done")
+        ]
+        given = [int(one[len(POLICY) :]) for one in names if one[len(POLICY) :].isdigit()]
+        return 1 + max([self.number, *given])
+
+    def finish_training(self) -> None:
+        """To be called when a training has ended and its policy is there."""
+        file = self._settings_file(self.number)
+        write_text(file, json.dumps({**self._settings(self.number), "done": True}))
+
     def policy(self, number: int) -> Path:
         return self.folder / f"{POLICY}{number}"
 
@@ -96,7 +115,7 @@ class Lesson:
         :param background: leave the cores to other processes.
         :param goes_on: from the newest policy, if there is one.
         """
-        number = self.number + 1
+        number = self.next_number
         out = self.policy(number)
         resumed = (self._next_run / "checkpoint.pt").is_file()
         if not resumed:
@@ -128,7 +147,7 @@ class Lesson:
     @property
     def _next_run(self) -> Path:
         """What the training of the next policy keeps while it runs, see `training/run.py`."""
-        return self.folder / f"{POLICY}{self.number + 1}.run"
+        return self.folder / f"{POLICY}{self.next_number}.run"
 
     def forget_training(self) -> None:
         """Put what a training that has failed left aside, so that the next one begins anew."""
@@ -178,17 +197,22 @@ class Lesson:
         :raises ConfigError: a line is no run.
         """
         runs: dict[str, dict[str, Any]] = {}
-        for line in read_json_lines(self.folder / TRIALS):
+        for line in self._lines():
             run = line if isinstance(line, dict) else {}
             if not (isinstance(run.get("bag"), str) and run.get("success") in (True, False, None)):
                 raise ConfigError(
                     f"{shorten(json.dumps(line), 80)} is no run",
                     where=self.folder / TRIALS,
-                    remedy='correct the line: {"bag": "episode_007", "success": false}, say; what '
+                    remedy="move it and trials.yaml, of 'sarnn trials', to a folder of their own"
+                    if "trial" in run
+                    else 'correct the line: {"bag": "episode_007", "success": false}, say; what '
                     "else is known of the bag stays",
                 )
             runs[run["bag"]] = runs.get(run["bag"], {}) | run
         return runs
+
+    def _lines(self) -> list[Any]:
+        return list(read_json_lines(self.folder / TRIALS))
 
     # -- what comes next ----------------------------------------------------------------------
 
@@ -216,4 +240,4 @@ class Lesson:
             )
         if score.trials < ENOUGH_RUNS:
             return f"{said}; next: let it run elsewhere (g)"
-        return f"{said}; 'sarnn trials' gives a score that you can report"
+        return f"{said}; 'sarnn trials {self.folder / 'trials'}' gives a score to report"

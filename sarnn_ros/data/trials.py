@@ -38,6 +38,8 @@ PARAMETERS = "parameters_before.json"
 #: label must not start the arm, s.
 DEAF_SECONDS = 1.0
 KEY_SECONDS = 0.1
+#: End the last prompt.
+ENDS = ("\n", "\r", "q")
 #: Of a plan, unless the user says otherwise: trials of each policy with the object seen, and the
 #: rest.
 USUAL_TRIALS = 20
@@ -171,8 +173,9 @@ class Record:
             try:
                 if not isinstance(line, dict):
                     raise ValueError(f"{shorten(str(line), 60)} is no JSON object")
-                if "names_shown_after" in line:
-                    self.names_shown_after = int(line["names_shown_after"])
+                if "names_shown_after" in line:  # whoever else showed them: first ever counts
+                    if self.names_shown_after is None:
+                        self.names_shown_after = int(line["names_shown_after"])
                 else:
                     self._note(self._outcome(line))
             except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -212,7 +215,8 @@ class Record:
 
     def show_names(self) -> None:
         """A report is shown: who goes on from here, with more repeats perhaps, is no longer blind,
-        and later ones say so."""
+        and later ones say so. So is who looked in another terminal."""
+        self.names_shown_after = Record(self.folder).names_shown_after
         if self.plan.blind and self.names_shown_after is None:
             self.names_shown_after = len(self.outcomes)
             append_json(self.folder / TRIALS, {"names_shown_after": self.names_shown_after})
@@ -281,6 +285,12 @@ def open_record(
     """
     given = {name: value for name, value in wanted.items() if value is not None}
     if not (folder / PLAN).exists():
+        if (folder / TRIALS).exists() or any(folder.glob("policy_*.json")):
+            raise ConfigError(
+                f"is the folder of a lesson, of 'sarnn teach', or has lost its {PLAN}",
+                where=folder,
+                remedy=f"give the trials a folder of their own, as {folder / 'trials'}",
+            )
         if "places" not in given:
             raise ConfigError(
                 f"has no {PLAN} yet, and --places is missing", where=folder,
@@ -292,8 +302,15 @@ def open_record(
             "seed": random.randrange(SEEDS),
             **USUAL,
         }
+        found = policies()
+        if len({one.sha256 for one in found}) < len(found):
+            raise ConfigError(
+                f"{' and '.join(one.path for one in found)} are the same policy",
+                where="--policies",
+                remedy="give two that differ, or one",
+            )
         try:
-            plan = Plan.model_validate({**usual, **given, "policies": policies()})
+            plan = Plan.model_validate({**usual, **given, "policies": found})
         except ValidationError as error:
             raise ConfigError(_first(error), remedy="see sarnn trials --help") from error
         write_plan(folder, plan)
@@ -407,6 +424,15 @@ class Session:
                     return
                 if outcome.label != "ended":
                     self._say(f"{outcome.label}, after {outcome.seconds:.0f} s")
+                if outcome.counts and not self._record.todo:
+                    self._end()
+
+    def _end(self) -> None:
+        """Before the report is shown: the last label of all may have been a mistake, too."""
+        self._show("Enter: the report   c: correct the last label")
+        while not self._stop.is_set() and (key := self._keys.read(KEY_SECONDS)) not in ENDS:
+            if key == "c":
+                self._correct()
 
     def _kept(self, outcome: Outcome) -> bool:
         """Write it down, as soon as the disk takes it; False if the session ends before."""
@@ -441,7 +467,8 @@ class Session:
                 break
             if time.monotonic() < deaf:
                 continue
-            correct = "   c: correct the last label" if self._record.counted else ""
+            last = self._record.outcomes[-1:]
+            correct = "   c: correct the last label" if last and last[0].counts else ""
             self._show(f"Enter: start   n: this one later{correct}   r: reset the node   q: quit")
             if key in ("\n", "\r"):
                 return True
@@ -459,7 +486,7 @@ class Session:
 
     def _correct(self) -> None:
         """The last label was given by mistake: the other one, as one more line of the record."""
-        last = next(one for one in reversed(self._record.outcomes) if one.counts)
+        last = self._record.outcomes[-1]
         other: Label = "failure" if last.label == "success" else "success"
         if self._kept(replace(last, label=other)):
             self._say(f"the trial before is a {other} now")
@@ -527,10 +554,10 @@ class Session:
 
     def _label(self, key: str) -> Label | None:
         self._show(f"{LABEL_KEYS}   q: quit without a label")
-        while not self._stop.is_set() and key != "q":
-            if key in LABELS:
-                return LABELS[key]
+        while key not in LABELS and key != "q" and not self._stop.is_set():
             key = self._keys.read(KEY_SECONDS)
+        if key in LABELS:  # also if the session was ended after it
+            return LABELS[key]
         # A quit in the middle of a run ends the session at the next prompt, too.
         self._stop.set()
         return None

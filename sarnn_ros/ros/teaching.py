@@ -266,6 +266,7 @@ class Teaching:
             if ended.code > 0 and self._resumed:
                 self.lesson.forget_training()
             ended.check()
+        self.lesson.finish_training()
         name = self.lesson.policy(self.lesson.number).name
         return f"{name} is trained ({ended.log}); {self.lesson.advice()}"
 
@@ -307,8 +308,8 @@ class Teaching:
             raise ConfigError("there is no recording to train on")
         if self.lesson.is_training:
             raise ConfigError("a training of before is ending: again in a moment")
-        number = self.lesson.number + 1
-        config = self._config()
+        number = self.lesson.next_number
+        config, why = self._config()
         searched = config is not None and bool(config.training.get("searched"))
         words = self.lesson.training(
             self.spec, self.settings, background=self.background, goes_on=searched
@@ -317,7 +318,8 @@ class Teaching:
         self._training = self._child("training", words, log)
         self._resumed = "--resume" in words
         how = "goes on" if self._resumed else "has begun"
-        return f"the training of {self.lesson.policy(number).name} {how}; see {log}"
+        anew = f"; anew, as {why}" if why else ""
+        return f"the training of {self.lesson.policy(number).name} {how}; see {log}{anew}"
 
     def start(self) -> str:
         """Let the newest policy run as `ask` has noted it, and record it.
@@ -329,9 +331,9 @@ class Teaching:
         assert run is not None
         said, ordered, kept_before = "", False, session.kept_last
         try:
-            config, policy = self._config(), self.lesson.newest
+            (config, why), policy = self._config(), self.lesson.newest
             if policy is None or config is None:
-                raise ConfigError("there is no policy yet: train one (n)")
+                raise ConfigError(why or "there is no policy yet: train one (n)")
             run.policy = policy.name
             self._run_node(policy)
             self._raise_if_cancelled(run)
@@ -371,12 +373,13 @@ class Teaching:
                 run.started, run.cancelled = True, False
             raise
 
-    def _config(self) -> PolicyConfig | None:
-        """Of the newest policy; None if there is none, or it is damaged."""
+    def _config(self) -> tuple[PolicyConfig | None, str]:
+        """Of the newest policy; None if there is none, or, with the reason, if it is damaged."""
         try:
-            return load_config(self.lesson.newest) if self.lesson.newest else None
-        except PolicyError:
-            return None
+            return (load_config(self.lesson.newest) if self.lesson.newest else None), ""
+        except PolicyError as error:
+            remedy = f" ({error.remedy})" if error.remedy else ""
+            return None, f"{error.where}: {error.problem}{remedy}"
 
     def _run_node(self, policy: Path) -> None:
         """Start the inference node, unless it runs, and find it."""

@@ -41,6 +41,13 @@ class Cell:
         command = [sys.executable, "-m", "sarnn_ros.cli.main", "trials", str(self.folder)]
         self.terminal = Terminal([*command, *arguments], self._environment)
 
+    def sit_beside(self) -> None:
+        """Somebody gives the same command in another terminal."""
+        command = [sys.executable, "-m", "sarnn_ros.cli.main", "trials", str(self.folder)]
+        other = Terminal(command, self._environment)
+        self.wait(lambda: other.says("another session"), lambda: other.output)
+        assert other.end() == 1
+
     def hear(self, text: str) -> None:
         self.wait(
             lambda: self.terminal.says(text),
@@ -120,6 +127,13 @@ def test_two_policies_killed_and_taken_up_again(
         assert not any(path in cell.said for path in paths)
         cell.terminal.type(key)
         cell.hear("success, after")
+    cell.hear("Enter: the report   c: correct the last label")
+    cell.terminal.type("c")
+    cell.hear("the trial before is a failure now")
+    cell.terminal.type("c")
+    cell.hear("the trial before is a success now")
+    cell.sit_beside()
+    cell.terminal.type("\n")
     # Of four trials there is little to say; the names come now.
     cell.hear("does not say that one is better")
     cell.hear(f"page: {cell.folder / 'report.html'}")
@@ -130,7 +144,8 @@ def test_two_policies_killed_and_taken_up_again(
     assert dict(zip(kept, map(parameter_value_to_python, values))) == kept, "set back"
     *lines, shown = cell.lines()
     assert shown == {"names_shown_after": 4}
-    assert len(lines) == 4 and {line["policy"] for line in lines} == set(paths)
+    assert [line["label"] for line in lines[4:]] == ["failure", "success"], "corrections"
+    assert len(lines) == 6 and {line["policy"] for line in lines} == set(paths)
     assert {(line["place"], line["policy"]) for line in lines} == {
         (place, path) for place in ("left", "right") for path in paths
     }

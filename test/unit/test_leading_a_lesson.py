@@ -161,7 +161,7 @@ class Led(Teaching):
         self._inference, self._found = _Node(), True
         monkeypatch.setattr(teaching, "digest", lambda _: "")
         monkeypatch.setattr(teaching, "DEAF_SECONDS", 0.0)
-        monkeypatch.setattr(Led, "_config", lambda _: SimpleNamespace())
+        monkeypatch.setattr(Led, "_config", lambda _: (SimpleNamespace(), ""))
         lesson.policy(1).mkdir(exist_ok=True)
         (lesson.policy(1) / "config.json").touch()
 
@@ -231,7 +231,7 @@ def test_a_run_can_be_ended_as_soon_as_it_is_asked_for(
     """The policy is still being read then."""
     is_read = threading.Event()
     monkeypatch.setattr(
-        Led, "_config", lambda _: is_read.wait(PATIENCE_SECONDS) and SimpleNamespace()
+        Led, "_config", lambda _: (is_read.wait(PATIENCE_SECONDS) and SimpleNamespace(), "")
     )
     led.robot.answers.set()
     led.ask("run")
@@ -568,3 +568,18 @@ def test_a_run_whose_recording_cannot_be_ended_is_over(
     assert not list(recording.lesson.bags.glob("episode_*"))
     press(recording, "run", "end_run", "label_failure")
     assert recording.lesson.score("policy_1").trials == 1
+
+
+def test_a_policy_that_cannot_be_read_is_no_missing_one(
+    led: Led, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Led, "_config", Teaching._config)
+    config = led.lesson.policy(1) / "config.json"
+    config.write_text('{"format_version": 3, "sha256": "x"}')
+    led.ask("run")
+    led.hears("config.json: format version 3; this sarnn_ros reads")
+    assert not any("there is no policy" in line for line in led.told)
+    monkeypatch.setattr(led, "_child", lambda *_: None)
+    led.spec, led.settings, led.background = Path("spec.yaml"), (), False
+    monkeypatch.setattr(led.lesson, "recordings", lambda: [led.lesson.bags / "episode_000"])
+    assert "; anew, as " in led.train() and led.robot.asked == []

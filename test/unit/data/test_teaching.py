@@ -69,7 +69,7 @@ def test_it_says_what_comes_next(lesson: Lesson, policy: Path) -> None:
     trained(lesson, policy)
     for number in range(10):
         lesson.add_run(f"c{number}", "policy_2", True, False, "ended")
-    assert "'sarnn trials' gives a score" in lesson.advice()
+    assert "gives a score to report" in lesson.advice()
     assert lesson.score("policy_1").cells[0] == "1 of 2"
 
 
@@ -128,6 +128,32 @@ def test_one_that_was_interrupted_goes_on_with_what_it_began_with(
     lesson.forget_training()
     assert "k_dim=5" in lesson.training(SPEC, ("k_dim=5",), background=True, goes_on=True)
     assert (lesson.folder / "policy_1.run.before" / "checkpoint.pt").is_file()
+
+
+@pytest.mark.parametrize("ran", [True, False])
+def test_the_number_of_a_policy_that_was_removed_is_not_given_again(
+    lesson: Lesson, policy: Path, change: Callable[[Path], None], ran: bool
+) -> None:
+    """Its runs, and its training, which has ended, are not those of another one."""
+    record(lesson, 2)
+    trained(lesson, policy)
+    change(lesson.folder / "policy_1.run")
+    if ran:
+        lesson.add_run("a", "policy_1", False, False, "ended")
+    else:
+        lesson.finish_training()
+    shutil.rmtree(lesson.policy(1))
+    bags = [*lesson.recordings(), *record(lesson, 1)]
+    words = lesson.training(SPEC, (), background=False, goes_on=True)
+    assert words == ["train", *map(str, bags), "--spec", "spec.yaml", "--out",
+                     str(lesson.policy(2))]  # fmt: skip
+    assert not lesson.score("policy_2").trials
+
+
+def test_lines_of_trials_are_told_from_runs(lesson: Lesson) -> None:
+    (lesson.folder / "trials.jsonl").write_text('{"trial": 0, "label": "success"}\n')
+    with pytest.raises(ConfigError, match=r"is no run\n.*of 'sarnn trials', to a folder"):
+        lesson.unlabelled()
 
 
 def test_a_training_that_still_runs_is_known(lesson: Lesson) -> None:

@@ -259,6 +259,24 @@ def test_going_on_with_other_values_is_refused_and_more_repeats_are_not(record: 
         open_record(record.folder / "new", {}, no_policies)
 
 
+def test_a_policy_is_not_compared_with_itself(tmp_path: Path) -> None:
+    one, _ = make_plan(tmp_path).policies
+    with pytest.raises(ConfigError, match="are the same policy"):
+        open_record(
+            tmp_path / "new",
+            {"places": PLACES},
+            lambda: [one, one.model_copy(update={"path": str(tmp_path / "a_link")})],
+        )
+
+
+@pytest.mark.parametrize("left", [TRIALS, "policy_1.json"])
+def test_a_lesson_is_no_folder_of_trials(tmp_path: Path, left: str) -> None:
+    (tmp_path / left).touch()
+    with pytest.raises(ConfigError, match=f"folder of a lesson[^\n]*\n.*{tmp_path}/trials"):
+        open_record(tmp_path, {"places": PLACES}, list)
+    assert not (tmp_path / trials.PLAN).exists()
+
+
 def test_a_new_plan_has_twenty_trials_of_each_policy_that_see_the_object(tmp_path: Path) -> None:
     policies = make_plan(tmp_path).policies
     new = open_record(tmp_path / "new", {"places": ("1", "2", "3")}, lambda: policies)
@@ -321,6 +339,40 @@ def test_a_label_that_was_a_mistake_is_corrected_without_a_look_into_the_record(
         assert [one.label for one in one_of.outcomes[:2]] == ["failure", "discarded"]
         assert [one.trial.number for one in one_of.counted] == [0]
     assert "the trial before is a failure now" in evening.said
+
+
+@pytest.mark.parametrize("second", ["d", ""])
+def test_there_is_no_last_label_to_correct_after_what_did_not_count(
+    record: Record, second: str
+) -> None:
+    write_plan(record.folder, record.plan.model_copy(update={"hidden": 0.0}))
+    evening = Evening(record.folder, "s")
+    evening.operator.keys = ["s", second, "never asked for"]
+    evening.operator.before = ["\n", "\n", "c", "q"]
+    if not second:
+        evening.arm.ends = ["", "faulted: the image is 2 s old"]
+    evening.run()
+    labels = [one.label for one in evening.record.outcomes]
+    assert labels == ["success", "discarded" if second else "ended"], evening.said
+
+
+def test_the_last_label_of_all_can_be_corrected(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, policies=1, repeats=1, hidden=0.0)
+    write_plan(tmp_path, plan.model_copy(update={"places": ("left",)}))
+    evening = Evening(tmp_path, "fc\n").run()
+    assert [one.label for one in evening.record.outcomes] == ["success"]
+    assert "the trial before is a success now" in evening.said
+    assert not Evening(tmp_path, "c").run().said, "it is over"
+
+
+def test_a_label_counts_though_the_session_is_ended_while_the_robot_stops(record: Record) -> None:
+    evening, stop = Evening(record.folder, "s"), threading.Event()
+    evening.arm.stop = stop.set  # type: ignore[method-assign]
+    Session(
+        evening.record, evening.arm, evening.operator,
+        say=evening._say, show=evening._say, stop=stop,
+    ).run()  # fmt: skip
+    assert [one.label for one in Record(record.folder).outcomes] == ["success"]
 
 
 def test_a_run_that_the_node_ended_is_told_and_not_labelled(record: Record) -> None:
@@ -491,6 +543,17 @@ def test_a_report_before_the_end_is_noted_in_later_ones(record: Record) -> None:
     finish(again)
     said = list(claims(Record(record.folder)))
     assert any("after 1 runs: from then on, the trials were not blind" in one for one in said)
+
+
+def test_names_that_were_shown_in_another_terminal_are_noted_too(record: Record) -> None:
+    record.add(outcome(record.trials[0], "success"))
+    Record(record.folder).show_names()
+    finish(record)
+    record.show_names()
+    for one in (record, Record(record.folder)):
+        assert any(
+            "after 1 runs: from then on, the trials were not" in text for text in claims(one)
+        )
 
 
 def test_what_the_node_had_before_counts_while_it_has_what_was_set(tmp_path: Path) -> None:
