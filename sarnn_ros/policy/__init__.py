@@ -64,8 +64,8 @@ class LoadedPolicy:
         :returns: action (D,) for the next tick, rad or m; and per camera the attention points
             (k_dim, 2), [x, y] in [0, 1] over the feature map (`sarnn_ros.geometry` makes pixels of
             them).
-        :raises PolicyError: an image is missing or no uint8 (H, W, 3), or the state has another
-            length.
+        :raises PolicyError: an image is missing, is no uint8 (H, W, 3), or has another size than
+            in training, or the state has another length.
         :raises SpecError: the crop exceeds the image.
         """
         from sarnn_ros.streams.observe import Observation
@@ -80,6 +80,16 @@ class LoadedPolicy:
                 found = "none" if image is None else f"{image.dtype} {image.shape}"
                 raise PolicyError(
                     f"the image is {found}", where=camera.name, remedy="give uint8 (H, W, 3), RGB"
+                )
+            about = self._policy.config.envelope.cameras[camera.name]
+            trained = about.width, about.height
+            # Else the crop is of another part of the scene.
+            if None not in trained and image.shape[1::-1] != trained:
+                raise PolicyError(
+                    f"the image has {image.shape[1]} x {image.shape[0]} pixels, in training it "
+                    f"had {trained[0]} x {trained[1]}",
+                    where=camera.name,
+                    remedy="set the camera's resolution as it was, or resize the image",
                 )
         observation = Observation(
             tick_ns=0,

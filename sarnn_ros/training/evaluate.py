@@ -158,10 +158,11 @@ def free_running(
     """Run the policy on recorded images and its own states, of demonstrations alone: the images
     of a takeover are of where the policy had gone.
 
-    :param demonstrations: the policy is compared with what their mean, and first states, tell.
+    :param demonstrations: the policy is compared with what their mean, and first states, tell; of
+        an episode among them with what the others tell.
     :returns: per joint `rmse` in SI units, at the pace at which the whole run fits best;
         `explained_variance` of the targets, see `explained.py` (None where there is nothing to
-        explain).
+        explain, or too few others tell).
     """
     episodes, others = (
         [
@@ -179,19 +180,22 @@ def free_running(
     targets = [normalise(episode.targets[:-1]) for episode in episodes]
     truth = stretched(targets)
     errors = back(at_best_pace(stretched(found), truth)) - back(truth)
+    ways = stretched([normalise(other.targets[:-1]) for other in others]) if others else truth
+    states = first_states(dataset.spec, policy.normaliser, others)
+    own = first_states(dataset.spec, policy.normaliser, episodes)
+    apart = np.array([[one is not other for other in others] for one in episodes])
+    share = None
+    if apart.sum(1).min() >= (1 if apart.all() else RECIPE.min_episodes_for_search - 1):
+        base = [
+            unseen_demonstrations(ways[kept], states[kept], own[row : row + 1])[0]
+            for row, kept in enumerate(apart)
+        ]
+        weights = motion_weights(policy.normaliser, dataset.spec)
+        share = explained_variance(found, targets, np.stack(base), weights)
     return {
         "episodes": len(episodes),
         "rmse": dict(zip(dataset.spec.joint_labels, rms(errors), strict=True)),
-        "explained_variance": explained_variance(
-            found,
-            targets,
-            unseen_demonstrations(
-                [normalise(other.targets[:-1]) for other in others],
-                first_states(dataset.spec, policy.normaliser, others),
-                first_states(dataset.spec, policy.normaliser, episodes),
-            ),
-            motion_weights(policy.normaliser, dataset.spec),
-        ),
+        "explained_variance": share,
     }
 
 

@@ -194,6 +194,28 @@ def test_joints_that_count_nothing_explain_nothing(
     assert still[1]["rmse"] == told[1]["rmse"]
 
 
+@pytest.mark.parametrize("count", [5, 7])
+def test_a_policy_that_plays_the_mean_demonstration_explains_nothing_of_new_ones(
+    make_task: MakeTask, count: int
+) -> None:
+    """Of few recordings the mean knows each a little."""
+    found = []
+    shares = np.linspace(0, 1, 21)[:, None]
+    rng = np.random.default_rng(0)
+    dataset = make_task([21] * count)
+    for _ in range(12):
+        for episode in dataset.episodes:
+            episode.joints[:] = shares * rng.normal(0, 0.2, 3)
+            episode.targets[:] = np.concatenate([episode.joints[1:], episode.joints[-1:]])
+        policy: Any = Replayed(np.zeros((21 * count, 3)))
+        result = free_running(policy, dataset, range(count), range(count))
+        found.append(result["explained_variance"])
+    if count == 5:
+        assert found == [None] * 12
+    else:
+        assert abs(np.median(found)) < 0.1, found
+
+
 def test_running_free_its_errors_add_up(make_task: MakeTask) -> None:
     """What an action is off by, the next state is off by."""
     dataset = make_task([9, 6, 7, 1])
