@@ -138,8 +138,16 @@ def test_a_real_policy(policy_dir: Path) -> None:
         seen.append(policy.step(images, state))
         return seen[-1]
 
+    def enlarged(observation: Any) -> Any:
+        """As in training."""
+        image = observation["pixels"]["camera0"].repeat(10, 0).repeat(10, 1)
+        return {"camera0": image}, observation["agent_pos"]
+
     watched = SimpleNamespace(spec=policy.spec, reset=policy.reset, step=step)
-    outcomes = [rollout(make_env(20), watched, rate=policy.rate, seed=1) for _ in range(2)]
+    outcomes = [
+        rollout(make_env(20), watched, rate=policy.rate, seed=1, observe=enlarged)
+        for _ in range(2)
+    ]
     assert outcomes[0] == outcomes[1] and outcomes[0].steps in range(1, 21)
     half = len(seen) // 2
     for (action, points), (same, _) in zip(seen[:half], seen[half:], strict=True):

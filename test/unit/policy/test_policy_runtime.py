@@ -412,7 +412,7 @@ def test_the_check_at_export_allows_large_outputs_their_rounding(make_parts, tmp
 
 def test_loaded_from_a_script(parts, policy_dir):
     """Images as the camera gives them, state in SI units, and the same as the node computes."""
-    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     state = parts.normaliser.minimum * 0.5
     policy, node = sarnn_ros.policy.load(policy_dir), Policy.load(policy_dir)
     assert policy.rate == parts.spec.rate
@@ -426,9 +426,9 @@ def test_loaded_from_a_script(parts, policy_dir):
             np.testing.assert_array_equal(points["camera0"], prediction.encoder_points["camera0"])
     for images, problem in (
         (image.astype(float), "float64"),
-        (image[..., 0], r"uint8 \(64, 64\)"),
+        (image[..., 0], r"uint8 \(480, 640\)"),
         ({}, "none"),
-        (image[::2], r"64 x 32 pixels, in training it had 64 x 64"),
+        (image[::2], "640 x 240 pixels, in training it had 640 x 480"),
     ):
         with pytest.raises(PolicyError, match=rf"camera0: the image (is|has) {problem}"):
             policy.step(images, state)
