@@ -75,7 +75,7 @@ class Lesson:
         done = [
             int(path.parent.name[len(POLICY) :])
             for path in self.folder.glob(f"{POLICY}*/config.json")
-            if path.parent.name[len(POLICY) :].isdigit()
+            if _is_policy(path.parent.name)
         ]
         return max(done, default=0)
 
@@ -84,14 +84,13 @@ class Lesson:
         """Of the policy that is trained next. A number that was given is not given again, though
         its policy was removed: its runs, and its training, are not those of another one."""
         told = [line.get("policy") for line in self._lines() if isinstance(line, dict)]
-        names = [name for name in told if isinstance(name, str) and name.startswith(POLICY)]
-        names += [
-            file.stem
+        given = {int(str(one)[len(POLICY) :]) for one in told if _is_policy(str(one))}
+        given |= {
+            int(file.stem[len(POLICY) :])
             for file in self.folder.glob(f"{POLICY}*.json")
-            if json.loads(file.read_text()).get("done")
-        ]
-        given = [int(one[len(POLICY) :]) for one in names if one[len(POLICY) :].isdigit()]
-        return 1 + max([self.number, *given])
+            if _is_policy(file.stem) and json.loads(file.read_text()).get("done")
+        }
+        return 1 + max(given | {self.number})
 
     def finish_training(self) -> None:
         """To be called when a training has ended and its policy is there."""
@@ -241,3 +240,8 @@ class Lesson:
         if score.trials < ENOUGH_RUNS:
             return f"{said}; next: let it run elsewhere (g)"
         return f"{said}; 'sarnn trials {self.folder / 'trials'}' gives a score to report"
+
+
+def _is_policy(name: str) -> bool:
+    """Whether it is a name that a lesson gives."""
+    return name.startswith(POLICY) and name[len(POLICY) :].isdigit()

@@ -143,6 +143,7 @@ def test_the_number_of_a_policy_that_was_removed_is_not_given_again(
     else:
         lesson.finish_training()
     shutil.rmtree(lesson.policy(1))
+    (lesson.folder / "policy_notes.json").write_text("a person's own")
     bags = [*lesson.recordings(), *record(lesson, 1)]
     words = lesson.training(SPEC, (), background=False, goes_on=True)
     assert words == ["train", *map(str, bags), "--spec", "spec.yaml", "--out",
