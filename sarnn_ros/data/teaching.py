@@ -9,7 +9,7 @@ Without rclpy and torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,25 +72,18 @@ class Lesson:
     @property
     def number(self) -> int:
         """Of the newest policy; 0 if there is none."""
-        done = [
-            int(path.parent.name[len(POLICY) :])
-            for path in self.folder.glob(f"{POLICY}*/config.json")
-            if _is_policy(path.parent.name)
-        ]
-        return max(done, default=0)
+        done = self.folder.glob(f"{POLICY}*/config.json")
+        return max(_numbers(path.parent.name for path in done), default=0)
 
     @property
     def next_number(self) -> int:
         """Of the policy that is trained next. A number that was given is not given again, though
         its policy was removed: its runs, and its training, are not those of another one."""
-        told = [line.get("policy") for line in self._lines() if isinstance(line, dict)]
-        given = {int(str(one)[len(POLICY) :]) for one in told if _is_policy(str(one))}
-        given |= {
-            int(file.stem[len(POLICY) :])
-            for file in self.folder.glob(f"{POLICY}*.json")
-            if _is_policy(file.stem) and json.loads(file.read_text()).get("done")
-        }
-        return 1 + max(given | {self.number})
+        lines = read_json_lines(self.folder / TRIALS)
+        ran = _numbers(line.get("policy") for line in lines if isinstance(line, dict))
+        begun = _numbers(file.stem for file in self.folder.glob(f"{POLICY}*.json"))
+        trained = {number for number in begun if self._settings(number).get("done")}
+        return 1 + max({self.number} | ran | trained)
 
     def finish_training(self) -> None:
         """To be called when a training has ended and its policy is there."""
@@ -196,7 +189,7 @@ class Lesson:
         :raises ConfigError: a line is no run.
         """
         runs: dict[str, dict[str, Any]] = {}
-        for line in self._lines():
+        for line in read_json_lines(self.folder / TRIALS):
             run = line if isinstance(line, dict) else {}
             if not (isinstance(run.get("bag"), str) and run.get("success") in (True, False, None)):
                 raise ConfigError(
@@ -209,9 +202,6 @@ class Lesson:
                 )
             runs[run["bag"]] = runs.get(run["bag"], {}) | run
         return runs
-
-    def _lines(self) -> list[Any]:
-        return list(read_json_lines(self.folder / TRIALS))
 
     # -- what comes next ----------------------------------------------------------------------
 
@@ -242,6 +232,7 @@ class Lesson:
         return f"{said}; 'sarnn trials {self.folder / 'trials'}' gives a score to report"
 
 
-def _is_policy(name: str) -> bool:
-    """Whether it is a name that a lesson gives."""
-    return name.startswith(POLICY) and name[len(POLICY) :].isdigit()
+def _numbers(names: Iterable[object]) -> set[int]:
+    """Of the policies among these names."""
+    ends = (str(name)[len(POLICY) :] for name in names if str(name).startswith(POLICY))
+    return {int(end) for end in ends if end.isdigit()}

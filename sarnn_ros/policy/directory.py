@@ -52,7 +52,6 @@ class _Part(BaseModel):
 
 Vector = Annotated[tuple[float, ...], Field(min_length=1)]
 NotNegative = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
-Duration = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -137,7 +136,7 @@ class Envelope(_Part):
         description="ticks by which a joint reached its targets late: of the next state by 0, of "
         "recorded commands as the arm followed them; null: not known",
     )
-    min_dwell: tuple[Duration | None, ...] = Field(
+    min_dwell: tuple[Positive | None, ...] = Field(
         min_length=1,
         description="shortest time that it stayed in one half of its range between two changes "
         "of the half, s: for a gripper with two positions; null: it never changed twice",

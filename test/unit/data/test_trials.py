@@ -365,9 +365,11 @@ def test_the_last_label_of_all_can_be_corrected(tmp_path: Path) -> None:
     assert not Evening(tmp_path, "c").run().said, "it is over"
 
 
-def test_a_label_counts_though_the_session_is_ended_while_the_robot_stops(record: Record) -> None:
+def test_a_label_counts_though_the_session_is_ended_while_the_robot_stops(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evening, stop = Evening(record.folder, "s"), threading.Event()
-    evening.arm.stop = stop.set  # type: ignore[method-assign]
+    monkeypatch.setattr(evening.arm, "stop", stop.set)
     Session(
         evening.record, evening.arm, evening.operator,
         say=evening._say, show=evening._say, stop=stop,
