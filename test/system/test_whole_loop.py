@@ -23,6 +23,7 @@ import pytest
 from in_time import assert_in_time
 from rosbags.highlevel import AnyReader
 
+from sarnn_ros.files import read_json_lines
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.sim.scene import home_joints
 
@@ -71,7 +72,7 @@ def interrupted(domain: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
     process = _demo(out, domain)
     try:
-        _wait(lambda: (out / "trials.jsonl").exists(), process, "the first trial")
+        _wait(lambda: read_json_lines(out / "trials.jsonl"), process, "the first trial")
         running = " ".join(_processes(out))
         assert "run sim" in running
         assert "run inference" in running
