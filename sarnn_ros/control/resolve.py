@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sarnn_ros.control.limits import JointLimits
 from sarnn_ros.control.settings import GRIPPER_ACTIONS, GripperSettings, Settings
 from sarnn_ros.control.start import StartPoses
-from sarnn_ros.control.urdf import joint_limits, unlimited
+from sarnn_ros.control.urdf import joint_limits, missing_limits
 from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.spec import NANOSECONDS, SHARED_TYPES, Spec
 
@@ -280,10 +280,10 @@ def guard_limits(
         where = f"topic '{settings.robot_description_topic}'"
         urdf = joint_limits(description, spec.command_names, where=where)
         limits = limits.narrowed(spec.command_names, urdf, where=where)
-        if free := unlimited(urdf, spec.command_names):
+        if missing := missing_limits(urdf, spec.command_names):
             warn(
-                f"{where}: no limits for {', '.join(free)}: only those of training and guard.* "
-                "hold; does it have another name there, or no <limit>?"
+                f"{where}: {missing}: only those of training and guard.* hold; does it have "
+                "another name there, or no <limit>?"
             )
     names = ("position_min", "position_max", "max_step", "max_velocity", "max_acceleration")
     own = {name: getattr(settings.guard, name) for name in names}

@@ -79,10 +79,17 @@ def joint_limits(description: str, names: Sequence[str], *, where: str) -> dict[
     return {"position_min": low, "position_max": high, "max_velocity": speed}
 
 
-def unlimited(limits: Mapping[str, Vector], names: Sequence[str]) -> list[str]:
-    """Those of the joints to which `joint_limits` gave no limit at all."""
+def missing_limits(limits: Mapping[str, Vector], names: Sequence[str]) -> str:
+    """What `joint_limits` found no limit for, a part of a sentence: joints without any, and those
+    without one of their velocity."""
     bounded = np.any([np.isfinite(values) for values in limits.values()], axis=0)
-    return [name for name, one in zip(names, bounded) if not one]
+    slow = np.isfinite(limits["max_velocity"])
+    kinds = {"no limits": ~bounded, "no velocity limit (0 is none)": bounded & ~slow}
+    return ", ".join(
+        f"{kind} for {', '.join(np.array(names)[which])}"
+        for kind, which in kinds.items()
+        if which.any()
+    )
 
 
 def _number(

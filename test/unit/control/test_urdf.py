@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sarnn_ros.control.urdf import joint_limits, unlimited
+from sarnn_ros.control.urdf import joint_limits, missing_limits
 from sarnn_ros.errors import ConfigError
 
 URDF = """<?xml version="1.0"?>
@@ -75,11 +75,12 @@ def test_a_joint_described_twice_is_ambiguous():
         joint_limits(URDF.replace("</robot>", twice), ("a",), where="x")
 
 
-def test_joints_without_any_limit_are_told():
+def test_joints_without_a_limit_are_told():
     free = '<joint name="d" type="continuous"/><joint name="e" type="revolute"/></robot>'
-    names = ("d", "b", "a", "missing", "e")
+    names = ("d", "b", "c", "missing", "e")
     limits = joint_limits(URDF.replace("</robot>", free), names, where="x")
-    assert unlimited(limits, names) == ["d", "missing", "e"], "b's speed has a limit"
+    told = missing_limits(limits, names)
+    assert told == "no limits for d, missing, e, no velocity limit (0 is none) for c"
 
 
 def test_a_limit_of_the_velocity_is_not_negative():
