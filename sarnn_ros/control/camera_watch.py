@@ -24,12 +24,10 @@ from sarnn_ros.control.log import Log
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.policy.reference import (
-    MAX_OUT_OF_VIEW,
     RECOGNISED_SHARE,
-    RECOGNISED_UNCERTAINTY,
     as_bright,
-    in_place,
     judge_light,
+    judge_place,
 )
 from sarnn_ros.spec import CameraSpec
 from sarnn_ros.streams.light import Factors
@@ -237,14 +235,18 @@ class CameraWatch:
             # Behind an arm it fits less well at each look: no search of a second each time.
             sure = min(sure, SURELY_OWN * before.found.correlation - LESS)
         found = register(image, reference, near, sure)
-        if found is None or found.correlation < RECOGNISED_SHARE * about.correlation:
+        limit, usual = self._settings().registration.max_displacement, about.correlation
+        place = judge_place(found, reference, about, limit)
+        if found is None or place == "not recognised":
             return Placement("not recognised", self._unlike(camera.name, image, found), found)
-        usual = about.correlation
         if found.correlation < SURELY_OWN * usual and (
             instead := self._instead(camera.name, image, found.correlation)
         ):
             return Placement("not recognised", instead)
-        if found.uncertainty > RECOGNISED_UNCERTAINTY:
+        if place == "in place":
+            text = f"{name} is in its place, to {found.displacement:.1%} of the width"
+            return self._lit(Placement("in place", text, found), image, camera)
+        if place == "not told exactly":
             return Placement(
                 "moved",
                 f"{name} has been moved, or much of its scene: its picture does not tell exactly "
@@ -253,28 +255,22 @@ class CameraWatch:
                 "demonstrating, would tell",
                 found,
             )
-        if in_place(found, about):
-            text = f"{name} is in its place, to {found.displacement:.1%} of the width"
-            return self._lit(Placement("in place", text, found), image, camera)
         where = f"{name} has been moved: {_where(found)}"
-        off = found.overall
-        if not off <= (limit := self._settings().registration.max_displacement):  # also NaN
-            return Placement(
-                "moved",
-                f"{where}; that is {off:.0%} of the width at a corner, more than "
-                f"registration.max_displacement allows, {limit:.0%}: move it back until the "
-                "overlay's ghost image fits, or record demonstrations from there",
-                found,
-            )
-        if (lost := reference.out_of_view(found.matrix)) > MAX_OUT_OF_VIEW:
-            return Placement(
-                "moved",
-                f"{where}; {lost:.0%} of where objects may lie is out of its view: move it back "
-                "until the overlay's ghost image fits",
-                found,
-            )
-        text = f"{where}. This is undone before the policy sees it"
-        return self._lit(Placement("corrected", text, found), image, camera)
+        if place == "elsewhere":
+            text = f"{where}. This is undone before the policy sees it"
+            return self._lit(Placement("corrected", text, found), image, camera)
+        back = "move it back until the overlay's ghost image fits"
+        if place == "cut off":
+            lost = reference.out_of_view(found.matrix)
+            text = f"{where}; {lost:.0%} of where objects may lie is out of its view: {back}"
+            return Placement("moved", text, found)
+        return Placement(
+            "moved",
+            f"{where}; that is {found.overall:.0%} of the width at a corner, more than "
+            f"registration.max_displacement allows, {limit:.0%}: {back}, or record demonstrations "
+            "from there",
+            found,
+        )
 
     def _lit(self, placement: Placement, image: Image, camera: CameraSpec) -> Placement:
         """And in which light the camera, which is recognised, shows its `image`."""

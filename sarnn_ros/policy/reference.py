@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -84,6 +84,13 @@ OTHER_COLOURS = {
 }
 
 
+#: Where a camera stands: "elsewhere" can be undone, and "cut off" does not show where objects may
+#: lie.
+Place = Literal[
+    "not recognised", "not told exactly", "in place", "elsewhere", "too far off", "cut off"
+]
+
+
 class Lighting(NamedTuple):
     """In which light a camera shows its picture, compared with the demonstrations.
 
@@ -147,11 +154,24 @@ def as_bright(factors: Factors) -> float:
     return float(1 / factors[np.argmax(np.abs(np.log(factors)))])
 
 
-def in_place(found: Registration, about: CameraReference) -> bool:
-    """Whether a camera counts as in its place."""
+def judge_place(
+    found: Registration | None, reference: Reference, about: CameraReference, most: float
+) -> Place:
+    """
+    :param found: by `registration.register`.
+    :param most: what a policy may be spared, as a share of the width at a corner.
+    """
+    if found is None or found.correlation < RECOGNISED_SHARE * about.correlation:
+        return "not recognised"
+    if found.uncertainty > RECOGNISED_UNCERTAINTY:
+        return "not told exactly"
     # Of an arm that stands elsewhere, or things that lie about, the map is less exact.
     exact = min(found.correlation / about.correlation, 1.0) if about.correlation > 0.0 else 1.0
-    return found.displacement * exact <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement)
+    if found.displacement * exact <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement):
+        return "in place"
+    if not found.overall <= most:  # also NaN
+        return "too far off"
+    return "elsewhere" if reference.out_of_view(found.matrix) <= MAX_OUT_OF_VIEW else "cut off"
 
 
 def file_name(camera: str) -> str:

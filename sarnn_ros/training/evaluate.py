@@ -21,16 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Dataset, Episode
-from sarnn_ros.data.displacements import Displacement
+from sarnn_ros.data.displacements import MAX_DISPLACEMENT, Displacement
 from sarnn_ros.data.problems import listed
 from sarnn_ros.policy.health import replay
-from sarnn_ros.policy.reference import (
-    MAX_OUT_OF_VIEW,
-    RECOGNISED_SHARE,
-    RECOGNISED_UNCERTAINTY,
-    in_place,
-    judge_light,
-)
+from sarnn_ros.policy.reference import judge_light, judge_place
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
@@ -64,11 +58,8 @@ def judge_cameras(
             continue
         image = np.asarray(previews[0])
         place = register(image, reference, None, reference.sure(about.correlation))
-        if (
-            place is None
-            or place.correlation < RECOGNISED_SHARE * about.correlation
-            or place.uncertainty > RECOGNISED_UNCERTAINTY
-        ):
+        where = judge_place(place, reference, about, MAX_DISPLACEMENT)
+        if place is None or where in ("not recognised", "not told exactly"):
             continue
         (camera,) = (one for one in policy.spec.cameras if one.name == name)
         light = judge_light(shrink(image), reference, about, place.matrix, camera)
@@ -76,11 +67,10 @@ def judge_cameras(
             said.append(_Said(name, f"the node begins no run, {light.text}", episode.name))
         elif light.undo is not None:
             said.append(_Said(name, "the node undoes the light, and this does not", episode.name))
-        if in_place(place, about):
+        if where == "in place":
             continue
         one = Displacement(name, (episode.name,), 0, episode.name, place, (reference.image, image))
-        lost = reference.out_of_view(place.matrix) > MAX_OUT_OF_VIEW
-        undone = not (one.too_large or lost or light.refused)
+        undone = where == "elsewhere" and not light.refused
         found.append(dataclasses.replace(one, undone=undone))
         end = "undone, as the node does it" if undone else "the node begins no run there"
         said.append(_Said(name, end, episode.name, place.displacement))
