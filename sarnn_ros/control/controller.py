@@ -525,25 +525,30 @@ class Controller:
 
     def _hold(self) -> None:
         """Send the last set-point again, at rest, if a fresh measurement shows the robot within a
-        step of it. Otherwise nothing is sent: every controller keeps its last set-point by itself,
-        and a set-point that cannot be checked against the present position is never sent. The log
-        says why."""
+        step of it; to a controller that is under way on a trajectory, where that comes to rest.
+        Otherwise nothing is sent: every controller keeps its last set-point by itself, and a
+        set-point that cannot be checked against the present position is never sent. The log says
+        why."""
         interruption = self.parts.interpolator.interruption()
-        position = self.parts.interpolator.end()
+        sent = self.parts.interpolator.end()
         if self._settings().dry_run:
             return
-        if position is None:
+        if sent is None:
             if interruption is not None:  # which no tick has told
                 self.held = None
                 self._no_hold(f"no set-points to the last command: {interruption.text}")
             return
-        basis = Basis(self._clocks.read(), self._period_ns, self.measured)
+        now, position = self._clocks.read(), sent.command.position.copy()
+        passed_s = self._clocks.elapsed_s(sent.at, now)
+        rows = self.parts.trajectory_rows
+        position[rows] = sent.standstill(passed_s, self._period_ns * 1e-9)[rows]
+        basis = Basis(now, self._period_ns, self.measured)
         self.held = None if self.measured is None else Held(position, self.measured[1])
         self.parts.limiter.forget_lead()  # it may be old, or what was on its way has arrived
         refused = self.parts.outlet.send(Command.standing(position), basis)
         self.parts.interpolator.end()
         if refused is None:
-            self.note("info", "hold", "a hold was sent: the last command again, at rest")
+            self.note("info", "hold", "a hold was sent: the last command, at rest")
         else:
             self._no_hold(refused.text)
 

@@ -25,6 +25,7 @@ from sarnn_ros.control.outlet import (
     CommandOutlet,
     Instant,
     Interruption,
+    Sent,
 )
 from sarnn_ros.control.segment import Kind, Segment
 from sarnn_ros.control.ticker import GridTicker
@@ -112,14 +113,14 @@ class SetpointInterpolator:
         start = np.clip(here, limits.position_min, limits.position_max)
         velocity = np.zeros_like(here)
         if outlet.sent is not None:
-            start = outlet.sent.position.copy()
-            passed_ns = now.now_ns - outlet.sent.at_ns
+            start = outlet.sent.command.position.copy()
+            passed_ns = now.now_ns - outlet.sent.at.now_ns
             if passed_ns <= 2 * self._interval_ns:  # not at rest yet
-                velocity = outlet.sent.velocity
+                velocity = outlet.sent.command.velocity
             # When the last set-point is reached. If the command comes just before a wake-up, that
             # is now: a segment that began later would send the last set-point once more.
             if 0 <= passed_ns <= 1.5 * self._interval_ns:
-                start_ns = outlet.sent.at_ns + self._interval_ns
+                start_ns = outlet.sent.at.now_ns + self._interval_ns
         start[self._immediate] = command.position[self._immediate]
         self._segment = Segment(
             self._kind,
@@ -131,16 +132,16 @@ class SetpointInterpolator:
             command.velocity,
         )
 
-    def end(self) -> Vector | None:
+    def end(self) -> Sent | None:
         """End the segment. The next one begins at the measured position.
 
-        :returns: the set-point sent last; None if there is none, or if the segment was
+        :returns: what was sent last; None if there is nothing, or if the segment was
             interrupted: the motion could not go on from it, so it is not to be held.
         """
         with self._outlet.lock:
             sent, self._outlet.sent, self._segment = self._outlet.sent, None, None
             self._interruption = None
-            return None if sent is None else sent.position
+            return sent
 
     def tick(self, *_: int) -> None:
         """Send the next set-point of the segment, if there is one. On the command thread."""
@@ -167,14 +168,14 @@ class SetpointInterpolator:
                 return
             # What is sent now is to be reached when the next one is sent.
             target_ns, sent = now.now_ns + self._interval_ns, outlet.sent
-            elapsed_ns = self._interval_ns if sent is None else now.now_ns - sent.at_ns
+            elapsed_ns = self._interval_ns if sent is None else now.now_ns - sent.at.now_ns
             limiter = outlet.limiter
             between = limiter.limits.between_commands
             result = JointLimiter(between, limiter.names, limiter.lead).check(
                 path.position(target_ns),
                 present,
                 max(elapsed_ns, self._interval_ns) * 1e-9,
-                previous=None if sent is None else sent.position,
+                previous=None if sent is None else sent.command.position,
                 start=self._here,
             )
             if not result.ok:

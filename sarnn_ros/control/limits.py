@@ -290,7 +290,10 @@ class LimitResult:
         for reason, found in by_check.items():
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             texts.append(f"{max(found, key=lambda one: one.excess)}{more}")
-            if reason in MESSAGES:
+            own = {one.narrowed_by for one in found if one.narrowed_by.startswith("guard.")}
+            if own and reason in ("velocity", "acceleration"):
+                causes.append(f"guard.on_{reason}:=clamp goes on at {' and '.join(sorted(own))}")
+            elif reason in MESSAGES:
                 causes.append(MESSAGES[reason][2])
         return ": ".join(filter(None, ("; ".join(texts), "; ".join(causes))))
 

@@ -39,7 +39,7 @@ class Command:
 
     @classmethod
     def standing(cls, position: Vector) -> Command:
-        """A hold: at rest there, a two-valued gripper as it is."""
+        """A hold: at rest there within a period, a two-valued gripper as it is."""
         return cls(position, np.zeros_like(position), position, is_hold=True)
 
     def trajectory(self, rows: Sequence[int], period_ns: int) -> list[tuple[Vector, Vector, int]]:
@@ -130,11 +130,21 @@ NO_FRESH_JOINTS = Interruption("no_fresh_joints", "no fresh joint state")
 
 @dataclass(frozen=True)
 class Sent:
-    """The set-point sent last."""
+    """The command or set-point sent last."""
 
-    at_ns: int
-    position: Vector
-    velocity: Vector
+    at: Instant
+    command: Command
+
+    def standstill(self, passed_s: float, period_s: float) -> Vector:
+        """Where an arm on this command's trajectory comes to rest at a constant rate within a
+        period from now on, (n,): where it was sent to would be behind it by the next tick.
+
+        :param passed_s: since it was sent.
+        """
+        velocity, rest = self.command.velocity, self.command.rest
+        ahead_s = np.clip(passed_s - 0.5 * period_s, -0.5 * period_s, 0.5 * period_s)
+        point = self.command.position + velocity * ahead_s
+        return np.where(velocity > 0.0, np.minimum(point, rest), np.maximum(point, rest))
 
 
 class CommandOutlet:
@@ -207,7 +217,7 @@ class CommandOutlet:
         def send() -> None:
             publish()
             commit()
-            self.sent = Sent(self.clocks.now_ns(), command.position, command.velocity)
+            self.sent = Sent(self.clocks.read(), command)
 
         return self.check(command.position, basis, command.rest) or send
 

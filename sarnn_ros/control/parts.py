@@ -24,6 +24,7 @@ from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
 from sarnn_ros.control.outside import OutsideWatch
 from sarnn_ros.control.resolve import (
     command_interval_ns,
+    command_topics,
     guard_limits,
     held_indices,
     start_poses,
@@ -94,6 +95,13 @@ class Parts:
         self.buffer = buffer = ObservationBuffer(
             spec, ports.topic_name, sizes, max_ahead_ns=round(now.watch.max_ahead * 1e9)
         )
+        # Of controllers that are under way between two commands.
+        self.trajectory_rows = [
+            row
+            for topic in command_topics(now, spec)
+            if topic.interface == "joint_trajectory"
+            for row in topic.indices
+        ]
         self.outlet = self._make_outlet(now.watch.max_latency, ports)
         self.sequence = StartSequence(
             now.start,

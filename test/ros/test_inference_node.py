@@ -71,7 +71,7 @@ def test_it_commands_until_it_is_stopped(interface, number, policy, start_node, 
     gaps = np.diff([command.at_ns for command in commands]) * 1e-9
     assert np.median(gaps) == pytest.approx(0.1, abs=0.02)
     # The hold comes last: the last command once more, at rest.
-    np.testing.assert_array_equal(hold.position, commands[-1].position)
+    assert hold.holds(commands[-1])
     if interface == "joint_trajectory":
         assert all(command.duration_ns == 100_000_000 for command in commands)
         assert any(command.velocity.any() for command in commands[1:])
@@ -192,7 +192,7 @@ def test_what_it_shows(make_policy, start_node, make_robot, graph, wait):
     published = robot.published
     wait(lambda: robot.published > published + 40, "four ticks")
     *_, last, hold = robot.commands
-    np.testing.assert_array_equal(hold.position, last.position)
+    assert hold.holds(last)
     count, published = len(robot.commands), robot.published
     assert graph.trigger("/shows/sarnn/start").success
     wait(lambda: robot.published > published + 40, "four ticks")

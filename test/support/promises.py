@@ -90,7 +90,7 @@ class Promises:
         for index, command in enumerate(received[since:], since):
             rows = [self.names.index(name) for name in command.names]
             previous = received[index - 1] if index else None
-            hold = previous is not None and np.array_equal(previous.position, command.position)
+            hold = previous is not None and command.holds(previous)
             # A tick uses joints of at most that age, and its command is only so late; the hold is
             # at most a period late. A set-point between ticks looks at the joints when it is sent.
             age_ns = self.joints_age_ns

@@ -454,6 +454,15 @@ class Received:
     duration_ns: int
     present: np.ndarray
 
+    def holds(self, before: Received) -> bool:
+        """Whether it is a hold of the command before: the same once more, or on a trajectory where
+        that comes to rest."""
+        off = np.abs(self.position - before.position)
+        if self.velocity is None or before.velocity is None or self.velocity.any():
+            return not off.any()
+        half = 0.5 * np.abs(before.velocity) * before.duration_ns / SECOND
+        return bool((off <= half + 1e-9).all())
+
 
 def _stamp_ns(message: Any) -> int:
     stamp = message.header.stamp
@@ -636,7 +645,7 @@ class Robot:
             wait_until(lambda now=now: self.echoed_ns >= now, "this robot hears itself")
 
     def wait_for_hold(self, said: Callable[[], str] = str) -> None:
-        """Until a hold is the last command: the one before it once more. Another process's may
+        """Until a hold is the last command, see `Received.holds`. Another process's may
         still be on its way when this one's own messages have all arrived.
 
         :param said: what the node has: on a busy machine, that joint states were too old for one.
@@ -645,7 +654,7 @@ class Robot:
 
         def held() -> bool:
             *_, last, hold = self.commands
-            return np.array_equal(hold.position, last.position)
+            return hold.holds(last)
 
         wait_until(held, lambda: f"a hold as the last of {self.commands[-3:]}\n{said()}")
 

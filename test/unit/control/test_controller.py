@@ -1348,7 +1348,7 @@ def test_the_log_tells_where_ticks_lead_and_that_a_hold_was_sent():
     bench.run(6)
     assert bench.said == [("info", "warming up"), ("info", "commanding")]
     bench.control.stop()
-    hold = ("info", "a hold was sent: the last command again, at rest")
+    hold = ("info", "a hold was sent: the last command, at rest")
     assert bench.said[2:] == [hold]
     bench.control.deactivate()
     nothing = ("info", "no hold is sent: it was stopped, and commanded nothing")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from control_bench import Bench
 from controllers import (
     SECOND,
     ForwardController,
@@ -197,6 +198,47 @@ def test_without_further_messages_it_comes_to_rest_within_two_periods(timeout: f
     steps = np.abs(np.diff(commanded[1000:], axis=0)).max()
     assert steps < 0.004, "nor does it jump, also where the timeout makes it hold"
     assert controller.given_up == (["command timeout"] if timeout else [])
+
+
+@pytest.mark.parametrize("speed", [0.6, -0.6])
+@pytest.mark.parametrize("interrupt", ["image", "guard", 0.0, 0.1, 0.3, 0.5, 0.8, 0.99])
+def test_a_hold_brakes_and_does_not_go_back(interrupt: str | float, speed: float) -> None:
+    """On a lost image, a refused command, and a ~/stop at any moment of a period: the controller
+    is under way to the last command, or has passed it."""
+    bench = Bench(command_interface="joint_trajectory")
+    bench.follows, begin = False, bench.now + PERIOD
+    controller = TrajectoryController(Parameters(JOINTS, **STREAMING), CYCLE)
+    controller.activate(np.zeros(2))
+    bench.control.start()
+    wanted, received, held, ended, path = 0.0, 0, 0, 0, [0.0]
+    stop_at = None if isinstance(interrupt, str) else (5 + interrupt) * PERIOD
+    for cycle in range(12 * PERIOD // CYCLE):
+        tick, within = divmod(cycle * CYCLE, PERIOD)
+        bench.now = begin + cycle * CYCLE
+        if within == 0 and (stop_at is None or cycle * CYCLE < stop_at):
+            fault = interrupt if tick == 6 else None
+            wanted += speed / 10 * min(1.0, (tick + 1) / 3) * (fault is None)
+            bench.policy.action = np.full(2, -wanted if fault == "guard" else wanted)
+            bench.missing = {"front": "lost"} if fault == "image" else {}
+            bench.tick(bench.now, bench.now)
+        if stop_at is not None and cycle == round(stop_at / CYCLE):
+            bench.control.stop()
+        for command in bench.sent[received:]:
+            controller.receive(message(command), bench.now)
+            if held and not ended and not command.is_hold:
+                ended = cycle
+            held = cycle if command.is_hold else held
+        received = len(bench.sent)
+        controller.update(bench.now, bench.present, np.zeros(2))
+        bench.present = controller.command.copy()
+        path.append(bench.present[0])
+    assert held, bench.said
+    speeds = np.diff(path) * np.sign(speed)
+    assert speeds[held - 1] > 0.9 * abs(speed) * CYCLE / SECOND, "it was under way"
+    # The controller gets ahead by a cycle at every message.
+    braking = [speeds[held - 1], *speeds[held + 1 : ended or None]]
+    assert np.diff(braking).max() < 1e-6, "it brakes"
+    assert speeds.min() > -1e-9, "it does not go back"
 
 
 @settings(deadline=None, max_examples=200)

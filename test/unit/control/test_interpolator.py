@@ -201,7 +201,8 @@ def test_nothing_comes_after_the_end_and_the_next_segment_begins_at_the_arm():
     bench.go(0.1, 1.0)
     bench.run(4)
     count = len(bench.sent)
-    np.testing.assert_array_equal(bench.interpolator.end(), bench.path[-1])
+    sent = bench.interpolator.end()
+    np.testing.assert_array_equal(sent.command.position, bench.path[-1])
     bench.run(20)
     assert len(bench.sent) == count
     assert bench.interpolator.end() is None

@@ -395,6 +395,8 @@ def test_a_refusal_names_what_set_the_limit(own, check, names):
     result = JointLimiter(made, NAMES).check(command, [0.0, 0.0], 0.1, [0.0, 0.0], before)
     (found,) = (one for one in result.violations if one.reason == check)
     assert str(found).endswith(f"({names})")
+    clamps = f"guard.on_{check}:=clamp goes on at {names}" in result.reason
+    assert clamps == (names in ("guard.max_velocity", "guard.max_acceleration"))
 
 
 def test_a_refusal_names_the_description_that_set_the_limit():
