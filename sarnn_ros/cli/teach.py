@@ -50,7 +50,7 @@ def teach(
     At each moment one line says what comes next, and by which key; 'sarnn web' has a button for
     each. A policy is trained in the background, and the next one goes on from it. The inference
     node is started by this command; what follows -- goes to it:
-    sarnn teach lesson --spec spec.yaml -- --params-file my.yaml
+    sarnn teach lesson --spec spec.yaml -- --params-file my.yaml -r joint_command:=/my_arm/command
 
     Leave whenever you like: the same command goes on. FOLDER/bags/recorder.log has what happened.
     """

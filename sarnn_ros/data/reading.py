@@ -26,7 +26,7 @@ from sarnn_ros.data.bags import Bag, RawMessage, absolute, bag_files
 from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.cutting import Cut, led_by_person, run_began, windows
 from sarnn_ros.data.dataset import BLOCK_ROWS, MIN_TICKS, Episode, Int, digest_of, release
-from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
+from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void, listed
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
@@ -419,7 +419,8 @@ def _finish(
     led = led_by_person(recording.takeovers, cut.ticks)
     if led is not None and not led.any() and not runs:
         raise BagError(
-            f"{RUN_OF_POLICY}: nobody took over for {MIN_TICKS} ticks",
+            f"{RUN_OF_POLICY}: nobody took over for {MIN_TICKS} ticks, by "
+            f"{listed([stream.name for stream in recording.takeovers if stream.stamps])}",
             remedy="if it went well, nothing is missing; take over where it goes wrong; what a "
             "person leads from begin to end, record without the policy",
         )

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 QUEUE_DEPTH = 200
 #: A node that has not said who leads for so long, or for so many ticks, runs no policy, ns.
 RUN_SILENCE_NS, RUN_SILENCE_TICKS = NANOSECONDS, 3
+#: Of the service by which a policy's node is asked that a person leads; it is named as its topic.
+SERVICE_TYPE = "std_srvs/srv/SetBool"
 #: How long the recorder may take to write the end of an episode, s.
 CLOSING_SECONDS = 30.0
 
@@ -222,6 +224,8 @@ class RecorderNode(Node):
         if why := self._why_unclear():
             raise ConfigError(why)
         for topic, is_led in self._runs():
+            if not self._takeovers[topic].service_is_ready():
+                raise ConfigError(f"'{topic}' is not offered any more: has its node ended?")
             request = SetBool.Request(data=not is_led)
             self._takeovers[topic].call_async(request).add_done_callback(self._answered)
             return f"asked '{topic}' that {'the policy' if is_led else 'a person'} leads"
@@ -330,10 +334,13 @@ class RecorderNode(Node):
 
     def _look_after(self) -> None:
         """Subscribe to what has appeared; end an episode before the disk is full."""
+        services = dict(self.get_service_names_and_types())
         for topic, kinds in self.get_topic_names_and_types():
             known = topic in self._takeovers or topic == self._takeover
             meant = topic == (self._only_takeover or topic) and topic.endswith(f"/{TAKEOVER}")
-            if meant and kinds == [TAKEOVER_TYPE] and not known:
+            # A pedal's may be called so, too; a policy's node offers the service as well.
+            asked = SERVICE_TYPE in services.get(topic, ())
+            if meant and kinds == [TAKEOVER_TYPE] and asked and not known:
                 self._channels[topic] = Channel(topic, TAKEOVER_TYPE, required=False)
                 self._takeovers[topic] = self.create_client(SetBool, topic)
         for topic, subscription in list(self._subscribed.items()):

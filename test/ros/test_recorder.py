@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,50 @@ def test_what_is_read_once_cannot_be_set_later(recorder, graph: Graph):
         assert not done and "read-only" in why
 
 
+@contextmanager
+def who_leads(graph: Graph, topic: str) -> Iterator[Any]:
+    """The topic and the service of a node that runs a policy: the publisher."""
+    from std_msgs.msg import Bool
+    from std_srvs.srv import SetBool
+
+    def answer(_: Any, response: Any) -> Any:
+        response.success = True
+        return response
+
+    publisher = graph.node.create_publisher(Bool, topic, 10)
+    service = graph.node.create_service(SetBool, topic, answer)
+    try:
+        yield publisher
+    finally:
+        graph.node.destroy_publisher(publisher)
+        graph.node.destroy_service(service)
+
+
+def test_a_topic_of_that_name_alone_is_no_policys_node(recorder, graph: Graph, make_robot, wait):
+    """A pedal's, for instance: nobody would answer."""
+    from std_msgs.msg import Bool
+
+    _, out, name = recorder
+    space = beside_a_robot(name, graph, make_robot)
+    assert graph.trigger(f"{name}/start_episode").success
+    pedal = graph.node.create_publisher(Bool, f"{space}/pedal/takeover", 10)
+    with who_leads(graph, f"{space}/sarnn/takeover") as leads:
+
+        def heard() -> bool:
+            pedal.publish(Bool(data=False))
+            leads.publish(Bool(data=False))
+            said = graph.trigger(f"{name}/takeover").message
+            assert "run a policy each" not in said
+            return "asked" in said
+
+        wait(heard, "the recorder has got it")
+    assert graph.trigger(f"{name}/stop_episode").success
+    graph.node.destroy_publisher(pedal)
+    with Bag(out / "episode_000") as bag:
+        assert f"{space}/sarnn/takeover" in bag.topics
+        assert f"{space}/pedal/takeover" not in bag.topics
+
+
 def test_a_policys_node_may_start_while_it_is_recorded(recorder, graph: Graph, make_robot, wait):
     """Who leads is kept from then on, or a run would be taken for a demonstration."""
     from std_msgs.msg import Bool
@@ -143,15 +188,14 @@ def test_a_policys_node_may_start_while_it_is_recorded(recorder, graph: Graph, m
     _, out, name = recorder
     space = beside_a_robot(name, graph, make_robot)
     assert graph.trigger(f"{name}/start_episode").success
-    leads = graph.node.create_publisher(Bool, f"{space}/sarnn/takeover", 10)
+    with who_leads(graph, f"{space}/sarnn/takeover") as leads:
 
-    def heard() -> bool:
-        leads.publish(Bool(data=False))
-        return "asked" in graph.trigger(f"{name}/takeover").message
+        def heard() -> bool:
+            leads.publish(Bool(data=False))
+            return "asked" in graph.trigger(f"{name}/takeover").message
 
-    wait(heard, "the recorder has got it")
+        wait(heard, "the recorder has got it")
     assert graph.trigger(f"{name}/stop_episode").success
-    graph.node.destroy_publisher(leads)
     with Bag(out / "episode_000") as bag:
         assert bag.topics[f"{space}/sarnn/takeover"].count > 0
 
@@ -164,15 +208,14 @@ def test_a_mark_ends_when_a_policys_node_says_who_leads(recorder, graph: Graph, 
     space = beside_a_robot(name, graph, make_robot)
     assert graph.trigger(f"{name}/start_episode").success
     assert "a person leads" in graph.trigger(f"{name}/takeover").message
-    leads = graph.node.create_publisher(Bool, f"{space}/sarnn/takeover", 10)
+    with who_leads(graph, f"{space}/sarnn/takeover") as leads:
 
-    def handed_back() -> bool:
-        leads.publish(Bool(data=False))
-        return "the policy leads again" in process.output
+        def handed_back() -> bool:
+            leads.publish(Bool(data=False))
+            return "the policy leads again" in process.output
 
-    wait(handed_back, lambda: process.output)
+        wait(handed_back, lambda: process.output)
     assert graph.trigger(f"{name}/stop_episode").success
-    graph.node.destroy_publisher(leads)
     with Bag(out / "episode_000") as bag:
         marks = [bag.decode(one).data for one in bag.messages([f"{name}/takeover"])]
     assert marks == [True, False]
@@ -188,8 +231,9 @@ def test_of_two_policies_one_is_recorded(recorder, is_named: bool, graph: Graph,
 
     _, out, name = recorder
     space = beside_a_robot(name, graph, make_robot)
+    ends = ExitStack()
     both = [
-        graph.node.create_publisher(Bool, f"{space}/{side}/sarnn/takeover", 10)
+        ends.enter_context(who_leads(graph, f"{space}/{side}/sarnn/takeover"))
         for side in ("left", "right")
     ]
 
@@ -211,8 +255,7 @@ def test_of_two_policies_one_is_recorded(recorder, is_named: bool, graph: Graph,
         refused = asks("start_episode")
         assert f"{space}/left/sarnn and {space}/right/sarnn" in refused, refused
         assert "--node" in refused and not (out / "episode_000").exists()
-    for leads in both:
-        graph.node.destroy_publisher(leads)
+    ends.close()
 
 
 def test_a_driver_that_comes_back_with_less_is_heard(recorder, graph: Graph, make_robot, wait):
