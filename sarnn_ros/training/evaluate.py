@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby, product
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
@@ -54,26 +55,35 @@ def judge_cameras(
     found, said = [], []
     for episode, (name, reference) in product(episodes, policy.references.items()):
         about, previews = policy.config.references[name], episode.previews.get(name, ())
-        if not len(previews) or episode.source_sizes[name] != reference.source:
+        if not len(previews):
             continue
+        say = partial(_Said, name, episode.name)
         image = np.asarray(previews[0])
+        if episode.source_sizes[name] != reference.source:
+            said.append(say("had images of another size", "the node begins no run"))
+            continue
         place = register(image, reference, None, reference.sure(about.correlation))
         where = judge_place(place, reference, about, MAX_DISPLACEMENT)
         if place is None or where in ("not recognised", "not told exactly"):
+            said.append(
+                say("did not show the scene that the policy knows", "the node begins no run")
+            )
             continue
         (camera,) = (one for one in policy.spec.cameras if one.name == name)
         light = judge_light(shrink(image), reference, about, place.matrix, camera)
+        lit = "was in another light"
         if light.refused:
-            said.append(_Said(name, f"the node begins no run, {light.text}", episode.name))
+            said.append(say(lit, f"the node begins no run, {light.text}"))
         elif light.undo is not None:
-            said.append(_Said(name, "the node undoes the light, and this does not", episode.name))
+            said.append(say(lit, "the node undoes the light, and this does not"))
         if where == "in place":
             continue
         one = Displacement(name, (episode.name,), 0, episode.name, place, (reference.image, image))
         undone = where == "elsewhere" and not light.refused
         found.append(dataclasses.replace(one, undone=undone))
         end = "undone, as the node does it" if undone else "the node begins no run there"
-        said.append(_Said(name, end, episode.name, place.displacement))
+        stood = "stood elsewhere than in the policy's demonstrations"
+        said.append(say(stood, end, place.displacement))
     return tuple(found), tuple(_listed(said))
 
 
@@ -81,24 +91,20 @@ class _Said(NamedTuple):
     """Of one camera and episode."""
 
     camera: str
-    text: str
     episode: str
+    what: str
+    end: str
     displacement: float = 0.0
 
 
 def _listed(said: Sequence[_Said]) -> Iterator[str]:
-    kind = attrgetter("camera", "text")
-    for (camera, text), same in groupby(sorted(said, key=kind), kind):
+    kind = attrgetter("camera", "what", "end")
+    for (camera, what, end), same in groupby(sorted(said, key=kind), kind):
         alike = list(same)
         most = max(one.displacement for one in alike)
+        far = f", by up to {most:.1%} of the width" if most > 0.0 else ""
         where = f"{len(alike)} episodes ({listed([one.episode for one in alike])})"
-        if most > 0.0:
-            yield (
-                f"camera '{camera}' stood elsewhere than in the policy's demonstrations in "
-                f"{where}, by up to {most:.1%} of the width: {text}"
-            )
-        else:
-            yield f"camera '{camera}' was in another light in {where}: {text}"
+        yield f"camera '{camera}' {what} in {where}{far}: {end}"
 
 
 def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:

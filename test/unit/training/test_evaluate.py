@@ -100,8 +100,13 @@ def test_a_camera_that_was_moved_since_is_found(right: float, undone: bool | Non
     assert [one.found.displacement for one in found] == pytest.approx([right] * 4, abs=0.01)
     assert "in 4 episodes (new_0, new_1, new_2 and 1 more)" in told
     assert ("undone, as the node does it" in told) == undone
-    strange = [dataclasses.replace(new[0], source_sizes={"front": (64, 48)})]
-    assert judge_cameras(policy, strange) == ((), ()), "another camera"
+    other = dataclasses.replace(new[0], source_sizes={"front": (64, 48)})
+    away = episode(
+        "away",
+        np.random.default_rng(1).integers(0, 255, new[0].previews["front"][0].shape, np.uint8),
+    )
+    found, said = judge_cameras(policy, [other, away])
+    assert not found and len(said) == 2 and all("the node begins no run" in one for one in said)
     assert judge_cameras(policy, [dataclasses.replace(new[0], previews={})]) == ((), ())
 
     def relit(factor: float) -> list[Any]:
