@@ -135,17 +135,18 @@ def scene():
 
 
 def test_points_are_shown_where_the_policy_takes_them_to_be(scene):
-    def seen_now() -> list[tuple[float, float]]:
+    def seen_after(number: int) -> list[tuple[float, float]]:
+        scene.wait("~/front/attention_points", 2 * number)
         markers = scene.topics["~/front/attention_points"].messages
         newest = [marker for marker in markers if marker.ns == "encoder"][-1]
         return [(point.x, point.y) for point in newest.points]
 
     scene.show(1, 0.25)
-    there = seen_now()
+    there = seen_after(1)
     scene.show(2, 0.5)
-    assert seen_now() != there
+    assert seen_after(2) != there
     scene.show(3, 0.5, used=0.25)
-    assert seen_now() == there
+    assert seen_after(3) == there
     scene.close()
 
 
