@@ -7,9 +7,12 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 #: A process that has not ended this long after the first signal is ended by force, s.
 ENDING_SECONDS = 5.0
@@ -55,8 +58,15 @@ def stop_on_signals(deadline: float = ENDING_SECONDS) -> Iterator[threading.Even
     try:
         yield stop
     finally:
+        sys.unraisablehook = partial(_without_the_race, sys.unraisablehook)
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(before)
         os.close(writable)
         watcher.join()
+
+
+def _without_the_race(before: Callable[[Any], object], unraisable: Any) -> None:
+    """Where a signal came just before it was ignored, CPython prints a traceback; it is none."""
+    if unraisable.object is not None or "ignored due to race" not in str(unraisable.exc_value):
+        before(unraisable)

@@ -60,6 +60,24 @@ def test_it_ends_whichever_thread_gets_the_signal(start: Start, deliver, number:
     assert (child.returncode, output, error) == (0, "cleaned up\n", "")
 
 
+def test_a_signal_that_comes_just_before_it_is_ignored_prints_nothing():
+    """CPython tells that race as an error. The more blocks end, the likelier it is."""
+    blocks = """
+from sarnn_ros.signals import stop_on_signals
+for _ in range(200):
+    with stop_on_signals():
+        print("waiting", flush=True)
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", blocks],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None and child.stdout.readline() == "waiting\n"
+    while child.poll() is None:
+        child.send_signal(signal.SIGINT)
+    assert (child.returncode, child.communicate()[1]) == (0, "")
+
+
 def test_nohup_stays_nohup(start: Start):
     child = start(ignored=signal.SIGHUP)
     child.send_signal(signal.SIGHUP)
