@@ -204,7 +204,7 @@ class InferenceNode(SafeLifecycleNode):
     def await_result(self, timeout_s: float) -> None:
         """After `halt`, while callbacks run in another thread: until the caller of `~/run` has its
         result."""
-        if not self._runs.has_begun:
+        if not self._runs.ever_taken:
             return
         end = time.monotonic() + timeout_s
         while self._runs.has_begun and time.monotonic() < end:

@@ -58,6 +58,7 @@ class RunServer:
         self._controller, self._status = controller, status
         self._handle: Any = None  # of the goal in progress
         self._taken = self._runs = False  # a goal is accepted; its run is under way
+        self._ever_taken = False
         self._stopped = False  # before it was
         self._simulated = False  # the time, when it was accepted
         self._end: Future | None = None
@@ -84,8 +85,13 @@ class RunServer:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the run of a goal has, and its caller has no result yet."""
+        """Whether the run of a goal has, and it has not ended."""
         return self._runs
+
+    @property
+    def ever_taken(self) -> bool:
+        """Whether a goal ever was: its result may be on its way after it has ended."""
+        return self._ever_taken
 
     def stop(self) -> None:
         """A goal whose policy is still being loaded never begins."""
@@ -127,7 +133,8 @@ class RunServer:
 
     def _accepted(self, handle: Any) -> None:
         # Only now: a goal whose answer cannot be sent is never executed.
-        self._taken, self._stopped = True, False
+        self._taken = self._ever_taken = True
+        self._stopped = False
         self._simulated = self._node.get_clock().ros_time_is_active
         handle.execute()
 

@@ -32,6 +32,15 @@ async def slowly(server, handle):
     return result
 RunServer._execute = slowly
 """
+#: The same, in the other thread: the goal's end is seen before its answer is waited for.
+SLOW_HALTS = """
+from sarnn_ros.ros.inference_node import InferenceNode
+halt = InferenceNode.halt
+def halts(node):
+    halt(node)
+    time.sleep(0.2)
+InferenceNode.halt = halts
+"""
 
 
 #: What rclpy does where the client has gone: it logs it, and does not execute the goal.
@@ -208,21 +217,26 @@ def test_a_policy_that_cannot_be_used_changes_nothing(skill, policy, make_policy
     assert not caller.send(time_limit=-1.0).accepted
 
 
-def test_a_caller_has_its_result_when_the_node_is_ended(policy, launch, make_robot, graph, wait):
-    robot = make_robot(JOINTS, START, namespace="/ended/")
+@pytest.mark.parametrize(
+    ("name", "slow"), [("ends", SLOW_ENDS), ("halts", SLOW_ENDS + SLOW_HALTS)]
+)
+def test_a_caller_has_its_result_when_the_node_is_ended(
+    policy, launch, make_robot, graph, wait, name, slow
+):
+    robot = make_robot(JOINTS, START, namespace=f"/{name}/")
     node = launch(
         sys.executable,
         "-c",
-        SLOW_ENDS + "sys.exit(main())",
-        *("--ros-args", "-r", "__ns:=/ended", "-p", f"policy:={policy}"),
+        slow + "sys.exit(main())",
+        *("--ros-args", "-r", f"__ns:=/{name}", "-p", f"policy:={policy}"),
         *("-p", "start_on_activate:=false"),
     )
     node.wait_for("active: ")
-    caller = Caller(graph, wait, "/ended/sarnn")
+    caller = Caller(graph, wait, f"/{name}/sarnn")
     result = graph.in_executor(caller.send().get_result_async)
     wait(lambda: len(robot.commands) > 5, lambda: node.output)
     node.send(signal.SIGINT)
-    wait(result.done, "the result")
+    wait(result.done, lambda: f"the result\n{node.output}")
     assert (result.result().status, result.result().result.code) == (ABORTED, "inactive")
     assert node.ended() == 0 and "Traceback" not in node.output
     graph.in_executor(caller.client.destroy)
